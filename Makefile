@@ -1,0 +1,64 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what they use.
+PYTHON ?= python3
+BIN := .venv/bin
+# Tests make network namespaces. Without root, a user namespace of our own allows that too.
+IN_NAMESPACES := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net --mount --propagation private)
+
+.PHONY: help demo test setup lint types contracts unit lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## Make a small real incident here, record it, ask, replay
+	@$(BIN)/sockrec demo
+
+test: setup lint types contracts unit ## Lint, types, import contracts, tests, notebooks
+
+setup: .venv/ready ## Make .venv and install what is missing (Debian packages when root)
+	@missing=; \
+	for pair in ip:iproute2 ss:iproute2 netstat:net-tools; do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing >/dev/null; \
+		else \
+			echo "sockrec: install these packages first:$$missing" >&2; exit 1; \
+		fi; \
+	fi
+
+.venv/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sockrec: needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null \
+			&& rm -rf .venv && $(PYTHON) -m venv .venv; \
+		else \
+			echo "sockrec: install the package python3-venv first" >&2; exit 1; \
+		fi; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock pip
+	@$(BIN)/python -m pip install --quiet --constraint requirements.lock --group dev --editable '.[all]'
+	@touch .venv/ready
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+unit: setup
+	$(IN_NAMESPACES) $(BIN)/pytest -n 2
+
+lock: ## Pin anew what `make setup` installs
+	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh && .venv/fresh/bin/pip install --quiet --upgrade pip
+	.venv/fresh/bin/pip install --quiet --group dev '.[all]'
+	{ echo '# What CI installs, made by `make lock`.'; .venv/fresh/bin/pip freeze --all --exclude sockrec --exclude setuptools; } > requirements.lock
+	rm -rf .venv/fresh
+
+clean: ## Remove what the targets above made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Pure facts shared by every floor: tables and columns, states, addresses, time expressions."""

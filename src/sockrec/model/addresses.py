@@ -1,0 +1,31 @@
+"""Addresses as text and as 16 raw bytes (network order; IPv4 in the first 4, the rest zero)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from sockrec.errors import UsageError
+
+IPV4_ANY = "0.0.0.0"  # noqa: S104 - shown, never bound
+IPV6_ANY = "::"
+
+
+def to_text(raw: bytes, ipv6: bool) -> str:
+    """Return the address in its whole, usual form: what inet_ntop(3) gives."""
+    return socket.inet_ntop(socket.AF_INET6, raw[:16]) if ipv6 else socket.inet_ntop(socket.AF_INET, raw[:4])
+
+
+def any_of(family: str) -> str:
+    """Return the unspecified address of a family (`inet` or `inet6`)."""
+    return IPV6_ANY if family == "inet6" else IPV4_ANY
+
+
+def parse(text: str) -> str:
+    """Return an address as captures store it; raises `UsageError` if it is none."""
+    try:
+        address = ipaddress.ip_address(text.strip("[]").split("%")[0])
+    except ValueError:
+        raise UsageError(f"{text!r} is not an IP address") from None
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    return socket.inet_ntop(family, address.packed)

@@ -1,0 +1,259 @@
+"""The tables of a capture: every column with its type and meaning. Format version 1.
+
+This is the one description: the Parquet schema, the journal, `sockrec sql --schema` and the docs
+are all made from it. Types are `int` (64-bit signed), `float`, `bool`, `text`, `time` (UTC,
+microseconds), `ints` and `texts` (lists).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+FORMAT_VERSION: Final = 1
+
+Type = Literal["int", "float", "bool", "text", "time", "ints", "texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, its type, and what it means to a reader."""
+
+    name: str
+    type: Type
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its name, what a row is, its columns, and how a segment of it is sorted.
+
+    `spans` tables hold conditions that last: the journal writes a row's beginning and its end
+    apart, as the two become known. The others hold facts of one moment.
+    """
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    order: tuple[str, ...]
+    spans: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+RECORDING: Final = Column("recording", "text", "the run of the recorder that wrote this row")
+
+BEGINNING: Final = (
+    Column("begun_after", "time", "last evidence that it did not hold yet; null if it was found so"),
+    Column("first_seen", "time", "first evidence that it held"),
+    Column(
+        "begun_as",
+        "text",
+        "opened | changed | carried (from the segment before) | found (there already when recording began)",
+    ),
+    Column("begun_evidence", "text", "how the beginning is known: sample | event | inferred"),
+)
+ENDING: Final = (
+    Column("last_seen", "time", "last evidence that it held"),
+    Column("ended_by", "time", "first evidence that it no longer held; null if there is none"),
+    Column(
+        "ended_as",
+        "text",
+        "closed | changed | carried (into the next segment) | stopped (the recording) | gap; null while it is being recorded",
+    ),
+    Column("ended_evidence", "text", "how the end is known: sample | event | inferred"),
+)
+OWNER: Final = (
+    Column("uid", "int", "user id that owns the socket"),
+    Column(
+        "inode", "int", "socket inode; 0 where no process can hold it (TIME_WAIT, not accepted yet, orphaned)"
+    ),
+    Column(
+        "pid",
+        "int",
+        "the holder that netstat names: the lowest pid; the last one known when none holds it now",
+    ),
+    Column("program", "text", "argv[0] of that process, without its folder if it is a whole path"),
+    Column("holders", "ints", "every process that has it open, ascending"),
+    Column(
+        "owner",
+        "text",
+        "held | last (nobody now: this was the last) | or why unknown: kernel, no permission, exited, other namespace",
+    ),
+)
+
+SOCKETS: Final = Table(
+    "sockets",
+    "one internet socket in one unchanging condition (identity, state, owner)",
+    (
+        RECORDING,
+        Column(
+            "socket_id",
+            "int",
+            "the kernel's 64-bit socket cookie; negative where it had to be made from protocol, addresses and inode",
+        ),
+        Column("netns", "int", "inode number of the network namespace"),
+        Column("protocol", "text", "tcp | udp | udplite | raw | sctp"),
+        Column("family", "text", "inet | inet6"),
+        Column("local_address", "text", "bound address, whole"),
+        Column("local_port", "int", "bound port; the protocol number of a raw socket"),
+        Column("remote_address", "text", "the peer's address, whole"),
+        Column("remote_port", "int", "the peer's port; 0 if none"),
+        Column("interface", "text", "device it is bound to (SO_BINDTODEVICE)"),
+        Column("state", "text", "netstat's name of the state; UNCONN for a datagram socket without a peer"),
+        *OWNER,
+        *BEGINNING,
+        *ENDING,
+        Column("rank", "float", "place in the kernel's own order among the rows of one moment"),
+    ),
+    order=("protocol", "local_port", "first_seen"),
+    spans=True,
+)
+
+UNIX_SOCKETS: Final = Table(
+    "unix_sockets",
+    "one UNIX socket in one unchanging condition (identity, state, owner)",
+    (
+        RECORDING,
+        Column(
+            "socket_id",
+            "int",
+            "the kernel's 64-bit socket cookie; negative where it had to be made from the inode",
+        ),
+        Column("netns", "int", "inode number of the network namespace"),
+        Column("type", "text", "STREAM | DGRAM | SEQPACKET"),
+        Column("state", "text", "LISTEN | ESTABLISHED | UNCONN"),
+        Column("path", "text", "bound path; an abstract name begins with @; null if unnamed"),
+        Column("peer_inode", "int", "inode of the socket at the other end; null if none or unknown"),
+        *OWNER,
+        *BEGINNING,
+        *ENDING,
+        Column("rank", "float", "place in the kernel's own order among the rows of one moment"),
+    ),
+    order=("path", "first_seen"),
+    spans=True,
+)
+
+PROCESSES: Final = Table(
+    "processes",
+    "one process that held a socket, under one command line",
+    (
+        RECORDING,
+        Column("pid", "int", "process id"),
+        Column("start_time", "time", "when it started (/proc/PID/stat, 10 ms steps)"),
+        Column("ppid", "int", "parent process id when first read"),
+        Column("uid", "int", "effective user id"),
+        Column("comm", "text", "the kernel's name of it, at most 15 bytes"),
+        Column("argv", "texts", "its command line, whole; empty if it cleared it"),
+        Column("exe", "text", "the program file; ends in ' (deleted)' if it is gone; null if not readable"),
+        Column("cgroup", "text", "cgroup path"),
+        Column("unit", "text", "systemd unit, from the cgroup"),
+        Column("container", "text", "container id, from the cgroup"),
+        *BEGINNING,
+        *ENDING,
+    ),
+    order=("pid", "first_seen"),
+    spans=True,
+)
+
+# One source for the names that sock_diag, the ledger and the table share, in struct order.
+TCP_COUNTERS: Final = (
+    Column("retransmits", "int", "retransmissions of the segment now unacknowledged (netstat -o)"),
+    Column("probes", "int", "unanswered window or keepalive probes (netstat -o)"),
+    Column("ca_state", "int", "congestion state: 0 open, 1 disorder, 2 CWR, 3 recovery, 4 loss"),
+    Column("backoff", "int", "exponential backoff of the retransmission timer"),
+    Column("rto_us", "int", "retransmission timeout, microseconds"),
+    Column("snd_mss", "int", "sending segment size, bytes"),
+    Column("rcv_mss", "int", "receiving segment size, bytes"),
+    Column("unacked", "int", "segments sent and not acknowledged"),
+    Column("lost", "int", "segments thought lost"),
+    Column("retrans", "int", "retransmitted segments in flight"),
+    Column("pmtu", "int", "path MTU, bytes"),
+    Column("rtt_us", "int", "smoothed round-trip time, microseconds"),
+    Column("rttvar_us", "int", "its mean deviation, microseconds"),
+    Column("snd_ssthresh", "int", "slow-start threshold, segments"),
+    Column("snd_cwnd", "int", "congestion window, segments"),
+    Column("reordering", "int", "reordering tolerated, segments"),
+    Column("rcv_rtt_us", "int", "receiver's round-trip estimate, microseconds"),
+    Column("rcv_space", "int", "receive buffer tuning, bytes"),
+    Column("total_retrans", "int", "segments retransmitted in its life"),
+    Column("pacing_rate", "int", "bytes per second; -1 if unlimited"),
+    Column("bytes_acked", "int", "bytes acknowledged by the peer"),
+    Column("bytes_received", "int", "bytes received in order"),
+    Column("segs_out", "int", "segments sent"),
+    Column("segs_in", "int", "segments received"),
+    Column("notsent_bytes", "int", "bytes queued and never sent yet"),
+    Column("min_rtt_us", "int", "least round-trip time seen, microseconds"),
+    Column("data_segs_in", "int", "segments received with data"),
+    Column("data_segs_out", "int", "segments sent with data"),
+    Column("delivery_rate", "int", "recent delivery rate, bytes per second"),
+    Column("busy_us", "int", "time with data outstanding, microseconds"),
+    Column("rwnd_limited_us", "int", "time limited by the peer's window, microseconds"),
+    Column("sndbuf_limited_us", "int", "time limited by the send buffer, microseconds"),
+    Column("delivered", "int", "segments delivered"),
+    Column("bytes_sent", "int", "bytes sent, retransmissions included"),
+    Column("bytes_retrans", "int", "bytes retransmitted"),
+    Column("rcv_ooopack", "int", "segments received out of order"),
+    Column("snd_wnd", "int", "the peer's window, bytes"),
+)
+
+ACTIVITY: Final = Table(
+    "activity",
+    "what moved in one socket since its row before: written only for samples in which something did",
+    (
+        RECORDING,
+        Column("socket_id", "int", "the socket (sockets or unix_sockets)"),
+        Column("at", "time", "when it was read"),
+        Column(
+            "recv_q", "int", "bytes not yet read by the application; for LISTEN, connections not yet accepted"
+        ),
+        Column("send_q", "int", "bytes not yet acknowledged by the peer; 0 for LISTEN"),
+        Column("backlog_limit", "int", "LISTEN: most connections that may wait for accept"),
+        Column("drops", "int", "packets dropped by this socket (sk_drops)"),
+        Column("rmem", "int", "receive memory allocated, bytes"),
+        Column("rcvbuf", "int", "receive buffer limit, bytes"),
+        Column("wmem", "int", "transmit memory allocated, bytes"),
+        Column("sndbuf", "int", "send buffer limit, bytes"),
+        Column("timer", "text", "off | on | keepalive | timewait | probe"),
+        Column("timer_deadline", "time", "when that timer runs out"),
+        *TCP_COUNTERS,
+    ),
+    order=("socket_id", "at"),
+)
+
+SAMPLES: Final = Table(
+    "samples",
+    "one reading of all sockets; its row is the commit record of what was journaled with it",
+    (
+        RECORDING,
+        Column("number", "int", "0, 1, 2, ... within the recording"),
+        Column("began_at", "time", "just before the first socket was read"),
+        Column("ended_at", "time", "just after the last one was"),
+        Column("boot_us", "int", "CLOCK_BOOTTIME at began_at, microseconds"),
+        Column("interval_us", "int", "interval in force, microseconds"),
+        Column("sockets", "int", "internet sockets read"),
+        Column("unix_sockets", "int", "UNIX sockets read"),
+        Column("changes", "int", "rows begun or ended by it"),
+        Column(
+            "complete",
+            "bool",
+            "false if some sockets could not be read: nothing missing from it is taken for closed",
+        ),
+        Column("incomplete_why", "text", "what could not be read, and why"),
+        Column(
+            "ticks_missed", "int", "samples that should have been taken since the one before, and were not"
+        ),
+        Column("cpu_us", "int", "CPU time of the recorder since the sample before, microseconds"),
+        Column(
+            "clock_step_us",
+            "int",
+            "how far the host's wall clock stands from the recording's own, microseconds",
+        ),
+    ),
+    order=("began_at",),
+)
+
+TABLES: Final = {table.name: table for table in (SOCKETS, UNIX_SOCKETS, ACTIVITY, PROCESSES, SAMPLES)}

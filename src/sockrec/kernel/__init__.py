@@ -1,0 +1,1 @@
+"""Reading Linux: sockets, their owners, processes, clocks. Kernel spelling lives only here."""

@@ -1,0 +1,278 @@
+"""Internet sockets from sock_diag dumps (sock_diag(7), linux/inet_diag.h, struct tcp_info in linux/tcp.h).
+
+Messages of one length and one order of attributes share a layout, which is a NumPy record type: a
+chunk of such messages is viewed through it and its columns are copied out whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sockrec.kernel.arrays import FIELD, NULL, InetSockets
+from sockrec.kernel.netlink import HEADER_BYTES, DiagSocket, Dump, Messages, NetlinkError, Words
+from sockrec.model import states
+from sockrec.model.tables import TCP_COUNTERS
+
+IPPROTO_SCTP: Final = 132
+IPPROTO_UDPLITE: Final = 136
+
+_TCPDIAG_GETSOCK: Final = 18
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_INFO: Final = 2  # INET_DIAG_INFO
+_SKMEMINFO: Final = 7  # INET_DIAG_SKMEMINFO
+_WANTED: Final = 1 << (_INFO - 1) | 1 << (_SKMEMINFO - 1)
+# Every state there is or will be, TCP_BOUND_INACTIVE (1 << 13) too.
+_ALL_STATES: Final = 0xFFFFFFFF
+
+# Messages are taken apart in chunks that stay in the processor's cache from column to column.
+_CHUNK: Final = 8192
+
+_MESSAGE: Final = (  # struct inet_diag_msg: name, type, offset
+    ("family", "u1", 0),
+    ("state", "u1", 1),
+    ("timer", "u1", 2),
+    ("idiag_retrans", "u1", 3),
+    ("local_port", ">u2", 4),
+    ("remote_port", ">u2", 6),
+    ("local", "V16", 8),
+    ("remote", "V16", 24),
+    ("ifindex", "=i4", 40),
+    ("cookie", "=i8", 44),
+    ("timer_deadline", "=u4", 52),  # idiag_expires: ms from now
+    ("recv_q", "=u4", 56),
+    ("send_q", "=u4", 60),
+    ("uid", "=u4", 64),
+    ("inode", "=u4", 68),
+)
+_MESSAGE_BYTES: Final = 72
+_MEMORY: Final = (  # SK_MEMINFO_*: an array of u32
+    ("rmem", "=u4", 0),
+    ("rcvbuf", "=u4", 4),
+    ("wmem", "=u4", 8),
+    ("sndbuf", "=u4", 12),
+    ("drops", "=u4", 32),
+)
+_TCP_INFO: Final = (  # struct tcp_info; it only ever grows at its end
+    ("ca_state", "u1", 1),
+    ("retransmits", "u1", 2),
+    ("probes", "u1", 3),
+    ("backoff", "u1", 4),
+    ("rto_us", "=u4", 8),
+    ("snd_mss", "=u4", 16),
+    ("rcv_mss", "=u4", 20),
+    ("unacked", "=u4", 24),
+    ("lost", "=u4", 32),
+    ("retrans", "=u4", 36),
+    ("pmtu", "=u4", 60),
+    ("rtt_us", "=u4", 68),
+    ("rttvar_us", "=u4", 72),
+    ("snd_ssthresh", "=u4", 76),
+    ("snd_cwnd", "=u4", 80),
+    ("reordering", "=u4", 88),
+    ("rcv_rtt_us", "=u4", 92),
+    ("rcv_space", "=u4", 96),
+    ("total_retrans", "=u4", 100),
+    ("pacing_rate", "=i8", 104),  # u64, as are all =i8 here: what overflows shows as negative
+    ("bytes_acked", "=i8", 120),
+    ("bytes_received", "=i8", 128),
+    ("segs_out", "=u4", 136),
+    ("segs_in", "=u4", 140),
+    ("notsent_bytes", "=u4", 144),
+    ("min_rtt_us", "=u4", 148),
+    ("data_segs_in", "=u4", 152),
+    ("data_segs_out", "=u4", 156),
+    ("delivery_rate", "=i8", 160),
+    ("busy_us", "=i8", 168),
+    ("rwnd_limited_us", "=i8", 176),
+    ("sndbuf_limited_us", "=i8", 184),
+    ("delivered", "=u4", 192),
+    ("bytes_sent", "=i8", 200),
+    ("bytes_retrans", "=i8", 208),
+    ("rcv_ooopack", "=u4", 224),
+    ("snd_wnd", "=u4", 228),
+)
+_IDENTITY: Final = ("family", "state", "cookie", "local_port", "remote_port", "ifindex", "uid", "inode")
+_COUNTERS: Final = np.array(
+    [FIELD[column.name] for column in TCP_COUNTERS if column.name not in ("retransmits", "probes")]
+).reshape(-1, 1)
+_UNKNOWN_RTT: Final = 0xFFFFFFFF
+
+# Association states (enum sctp_state) as the TCP states that netstat shows for them.
+_SCTP_STATES: Final = np.array([7, 2, 2, 1, 4, 5, 8, 9, 7, 7, 10, 7, 7, 7, 7, 7], np.uint8)
+
+
+def dump_tcp(diag: DiagSocket) -> Dump:
+    """Dump TCP of both families in one walk of the kernel's tables, in the order of /proc/net/tcp{,6}.
+
+    This is the request from before sock_diag, which alone takes AF_UNSPEC for "both".
+    """
+    request = struct.pack("=BBBB48xII", socket.AF_UNSPEC, 0, 0, _WANTED, _ALL_STATES, 0)
+    return diag.dump(_TCPDIAG_GETSOCK, request)
+
+
+def dump(diag: DiagSocket, protocol: int, family: int) -> Dump:
+    """Dump the sockets of one protocol (IPPROTO_*) and address family (struct inet_diag_req_v2)."""
+    request = struct.pack("=BBBBI48x", family, protocol, _WANTED, 0, _ALL_STATES)
+    return diag.dump(_SOCK_DIAG_BY_FAMILY, request)
+
+
+def decode(messages: Messages, protocol: int, out: InetSockets) -> None:
+    """Write one dump into `out`, whose length is the number of messages.
+
+    Raises `NetlinkError` (EBADMSG) if a message is shorter than struct inet_diag_msg or its attributes
+    overrun it. What a message lacks, an older kernel's shorter tcp_info too, becomes `NULL`.
+    """
+    out.protocol[:] = protocol & 0xFF
+    for start in range(0, len(messages), _CHUNK):
+        stop = min(start + _CHUNK, len(messages))
+        lengths = messages.lengths[start:stop]
+        for length in [lengths[0]] if (lengths == lengths[0]).all() else np.unique(lengths):
+            rows = start + np.flatnonzero(lengths == length)
+            while len(rows):
+                rows = _decode_alike(messages, rows, int(length), protocol, out)
+    _settle(messages, protocol, out)
+
+
+def _decode_alike(
+    messages: Messages, rows: npt.NDArray[np.intp], length: int, protocol: int, out: InetSockets
+) -> npt.NDArray[np.intp]:
+    """Decode those of the rows that are laid out as the first is; return the others."""
+    words = _rows_of_words(messages, rows, length)
+    layout = _layout(length, _attributes(words[0].tobytes()[:length]), protocol == socket.IPPROTO_TCP)
+    alike = (words[:, layout.places] == layout.headers).all(axis=1)
+    others: npt.NDArray[np.intp] = rows[~alike]
+    if len(others):
+        rows, words = rows[alike], words[alike]
+    records = words.view(layout.record)[:, 0]
+    where: Any = slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else rows
+    for name in _IDENTITY:
+        getattr(out, name)[where] = records[name]
+    out.local.view("V16")[where, 0] = records["local"]
+    out.remote.view("V16")[where, 0] = records["remote"]
+    for name, field in FIELD.items():
+        out.activity[field, where] = records[name] if name in layout.names else NULL
+    if protocol == socket.IPPROTO_TCP and "retransmits" not in layout.names:
+        timer, count = records["timer"], records["idiag_retrans"]
+        out.activity[FIELD["retransmits"], where] = np.where(timer == 1, count, 0)
+        out.activity[FIELD["probes"], where] = np.where((timer == 2) | (timer == 4), count, 0)
+    return others
+
+
+def _rows_of_words(messages: Messages, rows: npt.NDArray[np.intp], length: int) -> Words:
+    """Return messages of one length as a matrix: a view where they lie behind each other, else a copy."""
+    width = (length + 3) // 4
+    starts = messages.starts[rows]
+    if rows[-1] - rows[0] + 1 == len(rows) and starts[-1] - starts[0] == width * (len(rows) - 1):
+        return messages.words[starts[0] : starts[-1] + width].reshape(len(rows), width)
+    copy: Words = np.lib.stride_tricks.sliding_window_view(messages.words, width)[starts]
+    return copy
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the columns lie in messages of one length whose words at `places` are `headers`."""
+
+    record: np.dtype[np.void]
+    names: frozenset[str]
+    places: list[int]
+    headers: Words
+
+
+def _attributes(message: bytes) -> tuple[tuple[int, int, int], ...]:
+    """Return type, offset and length of each attribute (struct nlattr), as they follow each other."""
+    found = []
+    offset = HEADER_BYTES + _MESSAGE_BYTES
+    while offset + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if length < 4 or offset + length > len(message):
+            break
+        found.append((kind, offset, length))
+        offset += (length + 3) & ~3
+    if offset < len(message) or len(message) < HEADER_BYTES + _MESSAGE_BYTES:
+        raise NetlinkError(errno.EBADMSG, "a sock_diag message is cut off")
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _layout(length: int, attributes: tuple[tuple[int, int, int], ...], tcp: bool) -> _Layout:
+    fields = [(name, kind, HEADER_BYTES + offset) for name, kind, offset in _MESSAGE]
+    for number, start, size in attributes:
+        known = _MEMORY if number == _SKMEMINFO else _TCP_INFO if number == _INFO and tcp else ()
+        fields += [
+            (name, kind, start + 4 + offset)
+            for name, kind, offset in known
+            if 4 + offset + np.dtype(kind).itemsize <= size
+        ]
+    names, formats, offsets = zip(*fields, strict=True)
+    record = np.dtype(
+        {"names": names, "formats": formats, "offsets": offsets, "itemsize": (length + 3) // 4 * 4}
+    )
+    headers = b"".join(struct.pack("=HH", size, number) for number, _, size in attributes)
+    return _Layout(
+        record,
+        frozenset(names),
+        [start // 4 for _, start, _ in attributes],
+        np.frombuffer(headers, np.uint32),
+    )
+
+
+def _settle(messages: Messages, protocol: int, out: InetSockets) -> None:
+    """Give the raw columns the meaning that the activity table states."""
+    activity = out.activity
+    if protocol == IPPROTO_SCTP:
+        associations = np.flatnonzero(out.remote_port)
+        out.state[associations] = _SCTP_STATES[out.state[associations] & 15]
+    out.state[out.state == states.NEW_SYN_RECV] = states.SYN_RECV
+    out.state[out.state == states.BOUND_INACTIVE] = states.CLOSE
+
+    running = np.flatnonzero(activity[FIELD["timer"]])
+    milliseconds = activity[FIELD["timer_deadline"], running]
+    activity[FIELD["timer_deadline"]] = NULL
+    activity[FIELD["timer_deadline"], running] = messages.times_of(running) + 1000 * milliseconds
+
+    listening = np.flatnonzero(out.state == states.LISTEN)
+    activity[FIELD["backlog_limit"], listening] = activity[FIELD["send_q"], listening]
+    activity[FIELD["send_q"], listening] = 0
+    if protocol != socket.IPPROTO_TCP:
+        return
+    # tcp_get_info() stops early for a listener, and keeps its queue in some of the fields.
+    activity[_COUNTERS, listening] = NULL
+    min_rtt = activity[FIELD["min_rtt_us"]]
+    min_rtt[min_rtt == _UNKNOWN_RTT] = NULL
+    for name, kind, _ in _TCP_INFO:
+        if kind == "=i8":
+            column = activity[FIELD[name]]
+            over = np.flatnonzero((column < 0) & (column != NULL))
+            unlimited = column[over] == -1 if name == "pacing_rate" else False
+            column[over] = np.where(unlimited, -1, np.iinfo(np.int64).max)
+    _own_requests(out)
+
+
+def _own_requests(out: InetSockets) -> None:
+    """Give SYN_RECV rows the uid of their listener, as /proc/net/tcp does; sock_diag says 0."""
+    requests = np.flatnonzero((out.state == states.SYN_RECV) & (out.inode == 0) & (out.uid == 0))
+    if not len(requests):
+        return
+    listeners = np.flatnonzero(out.state == states.LISTEN)
+    owners = dict(zip(_endpoints(out, listeners).tolist(), out.uid[listeners].tolist(), strict=True))
+    # A flood has many requests and few listeners.
+    endpoints, member = np.unique(_endpoints(out, requests), return_inverse=True)
+    uids = [owners.get(key, owners.get(key[:8] + bytes(16), 0)) for key in endpoints.tolist()]
+    out.uid[requests] = np.asarray(uids, np.int64)[member]
+
+
+def _endpoints(out: InetSockets, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.void]:
+    """Return family, port (4 bytes each) and address (16) of the local end of each row."""
+    keys = np.empty((len(rows), 6), np.uint32)
+    keys[:, 0] = out.family[rows]
+    keys[:, 1] = out.local_port[rows]
+    keys[:, 2:] = out.local[rows].view(np.uint32)
+    return keys.view("V24")[:, 0]

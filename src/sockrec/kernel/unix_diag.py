@@ -1,0 +1,120 @@
+"""UNIX sockets from sock_diag dumps (sock_diag(7), linux/unix_diag.h).
+
+Names make nearly every message another length, so the attributes of all messages are walked side by
+side: one step moves every message on by one attribute.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sockrec.kernel.arrays import NULL, UnixSockets
+from sockrec.kernel.netlink import HEADER_WORDS, DiagSocket, Dump, Messages, NetlinkError, Words
+from sockrec.model import states
+
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_ALL_STATES: Final = 0xFFFFFFFF
+_SHOW: Final = 0x01 | 0x04 | 0x10 | 0x40  # UDIAG_SHOW_NAME, _PEER, _RQLEN, _UID
+_NAME: Final = 0  # UNIX_DIAG_NAME
+_PEER: Final = 2  # UNIX_DIAG_PEER
+_RQLEN: Final = 4  # UNIX_DIAG_RQLEN
+_UID: Final = 7  # UNIX_DIAG_UID
+_MESSAGE_WORDS: Final = 4  # struct unix_diag_msg: family, type, state, pad; inode; cookie[2]
+
+Places = npt.NDArray[np.intp]
+
+
+def dump(diag: DiagSocket) -> Dump:
+    """Dump all UNIX sockets of the namespace, in the order of /proc/net/unix."""
+    request = struct.pack("=BBHIII8x", socket.AF_UNIX, 0, 0, _ALL_STATES, 0, _SHOW)
+    return diag.dump(_SOCK_DIAG_BY_FAMILY, request)
+
+
+def decode(messages: Messages) -> UnixSockets:
+    """Return the sockets of one dump; nothing of it refers to the dump afterwards.
+
+    Raises `NetlinkError` (EBADMSG) if a message is shorter than struct unix_diag_msg or an attribute
+    overruns it. What an older kernel does not send (the uid before 4.19) is `NULL`.
+    """
+    words, starts = messages.words, messages.starts
+    body = starts + HEADER_WORDS
+    ends = starts + ((messages.lengths.astype(np.intp) + 3) >> 2)
+    if (ends < body + _MESSAGE_WORDS).any():
+        raise NetlinkError(errno.EBADMSG, "a unix_diag message is cut off")
+    attributes = _walk(words, body + _MESSAGE_WORDS, ends)
+    head = words[body].view(np.uint8).reshape(-1, 4)
+    state = head[:, 2].copy()
+    state[(state != states.ESTABLISHED) & (state != states.LISTEN)] = states.CLOSE
+    recv_q = _value(words, attributes.get(_RQLEN), 0, len(starts))
+    send_q = _value(words, attributes.get(_RQLEN), 1, len(starts))
+    backlog_limit = np.full(len(starts), NULL, np.int64)
+    listening = np.flatnonzero(state == states.LISTEN)
+    backlog_limit[listening] = send_q[listening]
+    send_q[listening] = 0
+    name_start, name_length = _names(words, attributes.get(_NAME), len(starts))
+    return UnixSockets(
+        cookie=np.stack([words[body + 2], words[body + 3]], axis=1).view(np.int64)[:, 0],
+        type=head[:, 1].copy(),
+        state=state,
+        inode=words[body + 1].astype(np.int64),
+        peer_inode=_value(words, attributes.get(_PEER), 0, len(starts)),
+        uid=_value(words, attributes.get(_UID), 0, len(starts)),
+        recv_q=recv_q,
+        send_q=send_q,
+        backlog_limit=backlog_limit,
+        name_bytes=words.view(np.uint8).copy(),
+        name_start=name_start,
+        name_length=name_length,
+    )
+
+
+def _walk(words: Words, cursor: Places, ends: Places) -> dict[int, Places]:
+    """Return, by attribute type, the word where each message has it (struct nlattr); 0 if it has not."""
+    found: dict[int, Places] = {}
+    rows = np.flatnonzero(cursor < ends)
+    while len(rows):
+        places = cursor[rows]
+        heads = words[places].view(np.uint16).reshape(-1, 2)
+        lengths, kinds = heads[:, 0].astype(np.intp), heads[:, 1]
+        following = places + ((lengths + 3) >> 2)
+        if (lengths < 4).any() or (following > ends[rows]).any():
+            raise NetlinkError(errno.EBADMSG, "a unix_diag attribute overruns its message")
+        for kind in np.unique(kinds).tolist():
+            these = kinds == kind
+            found.setdefault(kind, np.zeros(len(ends), np.intp))[rows[these]] = places[these]
+        cursor[rows] = following
+        rows = rows[following < ends[rows]]
+    return found
+
+
+def _value(words: Words, places: Places | None, offset: int, n: int) -> npt.NDArray[np.int64]:
+    """Return the 32-bit value at a word offset of an attribute's payload; `NULL` where there is none."""
+    values = np.full(n, NULL, np.int64)
+    if places is not None:
+        there = np.flatnonzero(places)
+        long_enough = _lengths(words, places[there]) >= 4 + 4 * (offset + 1)
+        there = there[long_enough]
+        values[there] = words[places[there] + 1 + offset]
+    return values
+
+
+def _names(
+    words: Words, places: Places | None, n: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where each name begins, in bytes from the first word, and its length; -1 if unnamed."""
+    starts, lengths = np.zeros(n, np.int64), np.full(n, -1, np.int64)
+    if places is not None:
+        there = np.flatnonzero(places)
+        starts[there] = 4 * (places[there] + 1)
+        lengths[there] = _lengths(words, places[there]) - 4
+    return starts, lengths
+
+
+def _lengths(words: Words, places: Places) -> npt.NDArray[np.int64]:
+    return words[places].view(np.uint16)[::2].astype(np.int64)

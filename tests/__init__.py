@@ -1,0 +1,1 @@
+"""Tests of sockrec, on the real kernel."""

@@ -1,0 +1,399 @@
+"""All kinds of sockets in all states that can be made: what sock_diag and /proc/net say of them agrees."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import numpy as np
+import pytest
+
+from sockrec.kernel.arrays import FIELD, NULL, InetSockets
+from sockrec.kernel.sockets import NUMBERS, Reading, SocketReader
+from sockrec.model import states
+from tests.support.netns import Namespace
+
+TCP_DEFER_ACCEPT = 9
+UDPLITE = 136
+UNANSWERED = "10.1.0.77"
+NOWHERE = "02:00:00:00:00:99"
+HERE, THERE = "10.1.0.1", "10.1.0.2"
+HERE6 = "fd00:1234:5678:9abc:def0:1234:5678:9abc"
+
+
+def ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True)
+
+
+@contextmanager
+def _as_user(uid: int) -> Iterator[None]:
+    """Let sockets made inside belong to another user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class Population:
+    """Sockets in `here`, some with peers `there` behind a cable that loses what is sent to it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.here = stack.enter_context(Namespace([f"{HERE6}/64"]))
+        self.there = stack.enter_context(Namespace())
+        ip(
+            "link",
+            "add",
+            "cable0",
+            "netns",
+            self.here.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable1",
+            "netns",
+            self.there.name,
+        )
+        for namespace, device, address in ((self.here, "cable0", HERE), (self.there, "cable1", THERE)):
+            ip("-n", namespace.name, "address", "add", f"{address}/24", "dev", device)
+            ip("-n", namespace.name, "link", "set", device, "up")
+        self.lose_what_is_sent_to(UNANSWERED)
+        self._stack = stack
+
+    def lose_what_is_sent_to(self, address: str) -> None:
+        ip(
+            "-n",
+            self.here.name,
+            "neigh",
+            "replace",
+            address,
+            "lladdr",
+            NOWHERE,
+            "dev",
+            "cable0",
+            "nud",
+            "permanent",
+        )
+
+    def make(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        made = self._stack.enter_context(socket.socket(family, kind, protocol))
+        if kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            made.settimeout(5)
+        return made
+
+    def listener(self, family: int, address: str, port: int = 0) -> socket.socket:
+        made = self.make(family, socket.SOCK_STREAM)
+        made.bind((address, port))
+        made.listen(7)
+        return made
+
+    def connected(
+        self, listener: socket.socket, source: str = "", to: str = ""
+    ) -> tuple[socket.socket, socket.socket]:
+        client = self.make(
+            socket.AF_INET6 if ":" in (to or listener.getsockname()[0]) else socket.AF_INET,
+            socket.SOCK_STREAM,
+        )
+        if source:
+            client.bind((source, 0))
+        address, port, *_ = listener.getsockname()
+        client.connect((to or address, port))
+        return client, self._stack.enter_context(listener.accept()[0])
+
+
+def tcp_population(p: Population) -> None:
+    """Put TCP into every state it has, with each of its timers."""
+    with p.there.entered():
+        far = p.listener(socket.AF_INET, THERE, 5000)
+    with p.here.entered():
+        for family, address in (
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::1"),
+            (socket.AF_INET6, HERE6),
+        ):
+            near = p.listener(family, address)
+            idle, _ = p.connected(near)
+            idle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            unread, _ = p.connected(near)
+            unread.send(b"x" * 1234)
+            half, _ = p.connected(near)
+            half.shutdown(socket.SHUT_WR)  # FIN_WAIT2 here, CLOSE_WAIT there
+            orphan, _ = p.connected(near)
+            orphan.close()  # FIN_WAIT2 without a process
+            first, second = p.connected(near)
+            first.close()
+            second.close()  # TIME_WAIT
+            full, _ = p.connected(near)
+            full.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(1000):
+                    full.send(bytes(1 << 16))  # until the window is shut: a probe timer
+            p.make(family, socket.SOCK_STREAM).bind((address, 0))  # bound and idle
+            not_accepted = p.make(family, socket.SOCK_STREAM)
+            not_accepted.connect(near.getsockname()[:2])
+        both = p.listener(socket.AF_INET6, "::")
+        p.connected(both, to="127.0.0.1")  # IPv4 in IPv6 on one side
+        for uid, family, address, to in (
+            (1234, socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+            (1235, socket.AF_INET, "0.0.0.0", "127.0.0.1"),
+            (1236, socket.AF_INET6, "::", "127.0.0.1"),
+            (1237, socket.AF_INET6, "::", "::1"),
+            (1238, socket.AF_INET6, HERE6, HERE6),
+        ):
+            with _as_user(uid):
+                deferred = p.listener(family, address)
+            deferred.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 60)
+            client = p.make(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_STREAM)
+            client.connect((to, deferred.getsockname()[1]))  # SYN_RECV at the listener: it awaits data
+        silent = p.make(socket.AF_INET, socket.SOCK_STREAM)
+        silent.setblocking(False)
+        silent.connect_ex((UNANSWERED, 81))  # SYN_SENT
+    pairs = []
+    for _ in range(4):
+        with p.here.entered():
+            client = p.make(socket.AF_INET, socket.SOCK_STREAM)
+            client.connect((THERE, 5000))
+        pairs.append((client, p._stack.enter_context(far.accept()[0])))
+    pairs[1][1].shutdown(socket.SHUT_WR)
+    until(lambda: pairs[1][0].recv(1) == b"")
+    p.lose_what_is_sent_to(THERE)
+    pairs[0][0].shutdown(socket.SHUT_WR)  # FIN_WAIT1: the FIN is lost
+    pairs[1][0].shutdown(socket.SHUT_WR)  # LAST_ACK: it had the peer's already
+    pairs[2][0].shutdown(socket.SHUT_WR)
+    pairs[2][1].shutdown(socket.SHUT_WR)  # CLOSING: only the peer's arrives
+    pairs[3][0].send(b"lost")  # ESTABLISHED, retransmitting
+
+
+def other_population(p: Population) -> None:
+    """Make UDP, UDP-Lite and raw sockets, connected and not, with unread and dropped datagrams."""
+    with p.here.entered():
+        for family, address in (
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::1"),
+            (socket.AF_INET6, HERE6),
+        ):
+            for protocol in (socket.IPPROTO_UDP, UDPLITE):
+                bound = p.make(family, socket.SOCK_DGRAM, protocol)
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                bound.bind((address, 0))
+                p.make(family, socket.SOCK_DGRAM, protocol).bind(("", 0))
+                with _as_user(4321):
+                    connected = p.make(family, socket.SOCK_DGRAM, protocol)
+                connected.connect(bound.getsockname()[:2])
+                for _ in range(20):
+                    connected.send(bytes(700))
+        for family, protocol in (
+            (socket.AF_INET, 1),
+            (socket.AF_INET, 255),
+            (socket.AF_INET6, 58),
+            (socket.AF_INET6, 89),
+        ):
+            p.make(family, socket.SOCK_RAW, protocol)
+        p.make(socket.AF_INET, socket.SOCK_RAW, 1).connect(("127.0.0.1", 0))
+        p.make(socket.AF_INET6, socket.SOCK_DGRAM).connect(("::ffff:127.0.0.1", 9))
+
+
+def until(done: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for something that the kernel does by itself; fails if it does not."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "the kernel did not get there"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def population() -> Iterator[Population]:
+    """Give the namespace with everything in it."""
+    with ExitStack() as stack:
+        made = Population(stack)
+        tcp_population(made)
+        other_population(made)
+        time.sleep(0.3)
+        yield made
+
+
+def read_both(namespace: Namespace) -> tuple[Reading, Reading]:
+    """Read by both ways so close together that no count or timer moved in between."""
+    with namespace.entered(), SocketReader() as diag, SocketReader(netlink=False) as proc:
+        for _ in range(50):
+            first, second, third = diag.read(), proc.read(), diag.read()
+            moving = [
+                FIELD[name] for name in ("retransmits", "probes", "timer", "recv_q", "send_q", "snd_cwnd")
+            ]
+            if len(first.inet) == len(third.inet) and np.array_equal(
+                first.inet.activity[moving], third.inet.activity[moving]
+            ):
+                return third, second
+    raise AssertionError("the population never stood still")
+
+
+def block(sockets: InetSockets, protocol: str, family: int) -> InetSockets:
+    """Return the rows of one of netstat's blocks, without TCP sockets that are only bound."""
+    chosen = (sockets.protocol == NUMBERS[protocol]) & (sockets.family == family)
+    if protocol == "tcp":
+        chosen &= sockets.state != states.CLOSE
+    names = InetSockets.__dataclass_fields__
+    rows = {
+        name: getattr(sockets, name)[..., chosen] if name == "activity" else getattr(sockets, name)[chosen]
+        for name in names
+    }
+    return InetSockets(**rows)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "udplite", "raw"])
+def test_both_ways_agree_in_order_and_in_columns(population: Population, protocol: str, family: int) -> None:
+    by_diag, by_proc = (block(reading.inet, protocol, family) for reading in read_both(population.here))
+    assert len(by_diag) >= 2
+    for name in ("protocol", "state", "local", "remote", "local_port", "remote_port", "uid", "inode"):
+        np.testing.assert_array_equal(getattr(by_diag, name), getattr(by_proc, name), err_msg=name)
+    counted = ["recv_q", "send_q", "timer"]
+    counted += ["retransmits", "probes"] if protocol == "tcp" else ["drops"]
+    for name in counted:
+        np.testing.assert_array_equal(
+            by_diag.activity[FIELD[name]], by_proc.activity[FIELD[name]], err_msg=name
+        )
+    for name in ("snd_cwnd", "snd_ssthresh"):
+        ours, theirs = by_diag.activity[FIELD[name]], by_proc.activity[FIELD[name]]
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    timed = by_diag.activity[FIELD["timer"]] != 0
+    deadline = FIELD["timer_deadline"]
+    apart = by_diag.activity[deadline, timed] - by_proc.activity[deadline, timed]
+    assert (np.abs(apart) <= 25_000).all(), apart
+    assert (by_diag.activity[deadline, ~timed] == NULL).all()
+    assert (by_proc.activity[deadline, ~timed] == NULL).all()
+
+
+def test_the_population_has_every_state_and_every_timer(population: Population) -> None:
+    sockets = read_both(population.here)[0].inet
+    tcp = sockets.protocol == socket.IPPROTO_TCP
+    names = {states.NAMES[number] for number in sockets.state[tcp].tolist()}
+    assert names == set(states.NAMES.values())
+    assert set(sockets.activity[FIELD["timer"], tcp].tolist()) == {0, 1, 2, 3, 4}
+    requests = tcp & (sockets.state == states.SYN_RECV)
+    assert sorted(sockets.uid[requests].tolist()) == [1234, 1235, 1236, 1237, 1238]
+    assert (sockets.activity[FIELD["retransmits"], tcp] > 0).any()
+    datagrams = sockets.protocol == socket.IPPROTO_UDP
+    assert set(sockets.state[datagrams].tolist()) == {states.ESTABLISHED, states.CLOSE}
+    assert (sockets.activity[FIELD["drops"], datagrams] > 0).any()
+    assert (sockets.activity[FIELD["recv_q"], datagrams] > 0).any()
+
+
+def test_what_ss_shows_of_each_tcp_socket_is_what_is_read(population: Population) -> None:
+    """An independent reader of the same kernel: matched by cookie, compared where nothing moved meanwhile."""
+    with population.here.entered(), SocketReader() as reader:
+        sockets = reader.read().inet
+        lines = population.here.run("ss", "-HOtaneim", check=True).stdout.splitlines()
+        after = reader.read().inet
+    np.testing.assert_array_equal(sockets.cookie, after.cookie)
+    still = sockets.activity == after.activity
+    shown = {}
+    for line in lines:
+        found = re.search(r" sk:([0-9a-f]+) ", line)
+        assert found, line
+        shown[int(found[1], 16)] = line
+    tcp = np.flatnonzero(sockets.protocol == socket.IPPROTO_TCP)
+    only_bound = [row for row in tcp if sockets.state[row] == states.CLOSE]
+    assert len(only_bound) == 3
+    assert set(sockets.cookie[tcp].tolist()) - set(sockets.cookie[only_bound].tolist()) == set(shown) - set(
+        sockets.cookie[only_bound].tolist()
+    )
+    patterns = {
+        "rmem": r"skmem:\(r(\d+)",
+        "rcvbuf": r",rb(\d+)",
+        "wmem": r",t(\d+)",
+        "sndbuf": r",tb(\d+)",
+        "drops": r",d(\d+)\)",
+        "snd_mss": r" mss:(\d+)",
+        "rcv_mss": r" rcvmss:(\d+)",
+        "pmtu": r" pmtu:(\d+)",
+        "snd_cwnd": r" cwnd:(\d+)",
+        "bytes_sent": r" bytes_sent:(\d+)",
+        "bytes_acked": r" bytes_acked:(\d+)",
+        "bytes_received": r" bytes_received:(\d+)",
+        "segs_out": r" segs_out:(\d+)",
+        "segs_in": r" segs_in:(\d+)",
+        "data_segs_out": r" data_segs_out:(\d+)",
+        "data_segs_in": r" data_segs_in:(\d+)",
+        "rcv_space": r" rcv_space:(\d+)",
+        "unacked": r" unacked:(\d+)",
+        "notsent_bytes": r" notsent:(\d+)",
+        "snd_wnd": r" snd_wnd:(\d+)",
+        "backoff": r" backoff:(\d+)",
+        "delivered": r" delivered:(\d+)",
+    }
+    compared: Counter[str] = Counter()
+    for row in tcp:
+        if int(sockets.cookie[row]) not in shown:
+            continue
+        line = shown[int(sockets.cookie[row])]
+        inode = re.search(r" ino:(\d+)", line)
+        assert int(sockets.inode[row]) == (int(inode[1]) if inode else 0)
+        for name, pattern in patterns.items():
+            found = re.search(pattern, line)
+            if found and still[FIELD[name], row] and sockets.state[row] != states.LISTEN:
+                assert int(sockets.activity[FIELD[name], row]) == int(found[1]), (name, line)
+                compared[name] += 1
+        rtt = re.search(r" rtt:([\d.]+)/([\d.]+)", line)
+        if rtt and still[FIELD["rttvar_us"], row]:
+            measured = sockets.activity[[FIELD["rtt_us"], FIELD["rttvar_us"]], row]
+            assert [round(1000 * float(part)) for part in rtt.groups()] == measured.tolist()
+            compared["rtt_us"] += 1
+    assert {"rmem", "sndbuf", "bytes_received", "segs_in", "snd_wnd", "rtt_us", "delivered"} <= set(compared)
+
+
+def test_a_listener_has_its_queue_and_its_limit(population: Population) -> None:
+    sockets = read_both(population.here)[0].inet
+    listening = (sockets.protocol == socket.IPPROTO_TCP) & (sockets.state == states.LISTEN)
+    assert sorted(sockets.activity[FIELD["recv_q"], listening].tolist()) == [0] * 6 + [1] * 3
+    assert set(sockets.activity[FIELD["send_q"], listening].tolist()) == {0}
+    assert set(sockets.activity[FIELD["backlog_limit"], listening].tolist()) == {7}
+    assert (sockets.activity[FIELD["backlog_limit"], ~listening] == NULL).all()
+    # A listener has no round trips, and its tcp_info keeps its queue where `unacked` is.
+    assert (sockets.activity[FIELD["unacked"], listening] == NULL).all()
+
+
+def test_cookies_name_sockets(population: Population) -> None:
+    first, second = (read_both(population.here)[0].inet for _ in range(2))
+    known = first.protocol != socket.IPPROTO_RAW  # this kernel may have no raw_diag
+    assert len(set(first.cookie[known].tolist())) == known.sum()
+    assert (first.cookie[known] != 0).all()
+    np.testing.assert_array_equal(first.cookie, second.cookie)
+
+
+def test_a_cookie_stays_through_fin_wait2_and_time_wait(netns: Namespace) -> None:
+    with ExitStack() as stack, netns.entered(), SocketReader() as reader:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = stack.enter_context(socket.create_connection(listener.getsockname()))
+        server = stack.enter_context(listener.accept()[0])
+        port = client.getsockname()[1]
+        cookies = set()
+
+        def reached(state: int) -> bool:
+            sockets = reader.read().inet
+            (row,) = np.flatnonzero(sockets.local_port == port)
+            cookies.add(int(sockets.cookie[row]))
+            return int(sockets.state[row]) == state
+
+        assert reached(states.ESTABLISHED)
+        client.close()
+        until(lambda: reached(5))  # FIN_WAIT2, once the peer's delayed acknowledgement is in
+        server.close()
+        until(lambda: reached(states.TIME_WAIT))
+    assert len(cookies) == 1
+
+
+def test_a_reading_says_when_it_was(netns: Namespace) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    with netns.entered(), SocketReader() as reader:
+        reading = reader.read()
+    after = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    assert before <= reading.began_us < reading.ended_us <= after
+    assert (reading.incomplete, reading.failed) == ((), frozenset())

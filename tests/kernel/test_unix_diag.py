@@ -1,0 +1,179 @@
+"""UNIX sockets of all types, names and states, by both ways."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sockrec.kernel import proc_net, unix_diag
+from sockrec.kernel.arrays import NULL, UnixSockets
+from sockrec.kernel.netlink import DiagSocket, NetlinkError
+from sockrec.model import states
+from tests.kernel.test_netlink import done, framed, message
+from tests.support.netns import Namespace
+
+
+@dataclass
+class Population:
+    """UNIX sockets in a namespace: the name each bound one should have, and both readings of them."""
+
+    names: dict[int, str]
+    pairs: list[tuple[int, int]]
+    users: dict[int, int]
+    listener: int
+    waiting: int
+    by_diag: UnixSockets
+    by_proc: UnixSockets
+
+
+@pytest.fixture
+def population(netns: Namespace, tmp_path: Path) -> Iterator[Population]:
+    names, pairs, users = {}, [], {}
+
+    def inode(made: socket.socket) -> int:
+        return os.fstat(made.fileno()).st_ino
+
+    with ExitStack() as stack, netns.entered():
+        os.chdir(tmp_path)
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+            for number, (name, shown) in enumerate(
+                (
+                    (b"short", "short"),
+                    (os.fsencode(tmp_path) + b"/with a blank", f"{tmp_path}/with a blank"),
+                    (b"x" * 107, "x" * 107),
+                    ("\u00fcml\u00e4ut".encode(), "\u00fcml\u00e4ut"),
+                    (b"not\xffutf8", "not\\xffutf8"),
+                    (b"line\nbreak", "line\nbreak"),
+                    (b"\0abstract", "@abstract"),
+                    (b"\0nul\0inside", "@nul@inside"),
+                    (b"\0" + b"y" * 107, "@" + "y" * 107),
+                )
+            ):
+                made = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+                suffix = b"" if len(name) > 100 else b"%d%d" % (kind, number)
+                if len(name) > 100:
+                    name, shown = name[:-2] + b"%d%d" % (kind, number), shown[:-2] + f"{kind}{number}"
+                made.bind(name + suffix)
+                names[inode(made)] = shown + suffix.decode()
+            one, other = (stack.enter_context(made) for made in socket.socketpair(socket.AF_UNIX, kind))
+            one.send(b"x" * 99)
+            pairs += [(inode(one), inode(other)), (inode(other), inode(one))]
+            stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+        os.seteuid(4321)
+        owned = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        os.seteuid(0)
+        users[inode(owned)] = 4321
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind("listener")
+        names[inode(listener)] = "listener"
+        listener.listen(5)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            waiting.connect("listener")
+        with DiagSocket() as diag:
+            by_diag = unix_diag.decode(diag.messages(unix_diag.dump(diag)))
+            diag.rewind()
+            diag.dump(20, struct.pack("=BBHIII8x", 1, 0, 0, 1 << 1, 0, 0))  # overwrites what was decoded
+        by_proc = proc_net.unix()
+        assert by_proc is not None
+        yield Population(names, pairs, users, inode(listener), inode(waiting), by_diag, by_proc)
+        os.chdir("/")
+
+
+def row_of(sockets: UnixSockets, inode: int) -> int:
+    (row,) = np.flatnonzero(sockets.inode == inode)
+    return int(row)
+
+
+def test_both_ways_agree_in_order(population: Population) -> None:
+    """The two connections that wait for accept have no inode yet: neither way has rows of them."""
+    by_diag, by_proc = population.by_diag, population.by_proc
+    assert len(by_diag) == 3 * (9 + 2 + 1) + 1 + 1 + 2
+    for name in ("type", "state", "inode"):
+        np.testing.assert_array_equal(getattr(by_diag, name), getattr(by_proc, name), err_msg=name)
+    everything = np.arange(len(by_diag))
+    assert by_diag.paths(everything) == by_proc.paths(everything)
+    assert (by_proc.inode != 0).all()
+
+
+@pytest.mark.parametrize("way", ["by_diag", "by_proc"])
+def test_names_are_as_they_were_bound(population: Population, way: str) -> None:
+    sockets: UnixSockets = getattr(population, way)
+    rows = np.array([row_of(sockets, inode) for inode in population.names])
+    assert sockets.paths(rows) == list(population.names.values())
+    unnamed = [row_of(sockets, inode) for inode, _ in population.pairs]
+    assert sockets.paths(np.array(unnamed)) == [None] * 6
+
+
+def test_peers_users_and_cookies(population: Population) -> None:
+    sockets = population.by_diag
+    for inode, peer in population.pairs:
+        assert sockets.peer_inode[row_of(sockets, inode)] == peer
+    (lonely,) = population.users
+    assert sockets.peer_inode[row_of(sockets, lonely)] == NULL
+    assert sockets.uid[row_of(sockets, lonely)] == 4321
+    assert sockets.uid[row_of(sockets, population.listener)] == 0
+    assert len(set(sockets.cookie.tolist()) - {0}) == len(sockets)
+
+
+def test_queues_and_states(population: Population) -> None:
+    sockets = population.by_diag
+    listener = row_of(sockets, population.listener)
+    assert sockets.state[listener] == states.LISTEN
+    assert (sockets.recv_q[listener], sockets.send_q[listener], sockets.backlog_limit[listener]) == (2, 0, 5)
+    assert sockets.state[row_of(sockets, population.waiting)] == states.ESTABLISHED
+    for _, receiver in population.pairs[::2]:
+        assert sockets.recv_q[row_of(sockets, receiver)] == 99
+        assert sockets.backlog_limit[row_of(sockets, receiver)] == NULL
+        assert sockets.state[row_of(sockets, receiver)] == states.ESTABLISHED
+    (lonely,) = population.users
+    assert sockets.state[row_of(sockets, lonely)] == states.CLOSE
+
+
+def head(inode: int, state: int = 1) -> bytes:
+    return struct.pack("=BBBBIQ", 1, 1, state, 0, inode, inode)
+
+
+def test_unknown_and_missing_attributes() -> None:
+    unknown = struct.pack("=HHI", 8, 300, 5)
+    peer = struct.pack("=HHI", 8, 2, 77)
+    no_uid = message(head(1) + unknown + peer)
+    with_uid = message(head(2, state=3) + struct.pack("=HHI", 8, 7, 1000))
+    short = message(head(3) + struct.pack("=HHI", 8, 4, 9))  # RQLEN with only one of its two numbers
+    sockets = unix_diag.decode(framed(no_uid + with_uid + short + message(head(4)), done()))
+    assert sockets.inode.tolist() == [1, 2, 3, 4]
+    assert sockets.state.tolist() == [1, 7, 1, 1]
+    assert sockets.peer_inode.tolist() == [77, NULL, NULL, NULL]
+    assert sockets.uid.tolist() == [NULL, 1000, NULL, NULL]
+    assert sockets.recv_q.tolist() == [NULL, NULL, 9, NULL]
+    assert sockets.send_q.tolist() == [NULL] * 4
+
+
+def test_no_sockets() -> None:
+    sockets = unix_diag.decode(framed(done()))
+    assert len(sockets) == len(UnixSockets.empty()) == 0
+    assert sockets.paths(np.arange(0)) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        message(head(1)[:12]),
+        message(head(1) + struct.pack("=HH", 9, 0)),
+        message(head(1) + struct.pack("=HH", 2, 0)),
+    ],
+    ids=["no whole unix_diag_msg", "attribute too long", "attribute too short"],
+)
+def test_broken_messages_are_an_error(broken: bytes) -> None:
+    with pytest.raises(NetlinkError) as raised:
+        unix_diag.decode(framed(message(head(9)) + broken, done()))
+    assert raised.value.errno == errno.EBADMSG

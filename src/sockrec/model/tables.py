@@ -109,7 +109,7 @@ SOCKETS: Final = Table(
         *ENDING,
         Column("rank", "float", "place in the kernel's own order among the rows of one moment"),
     ),
-    order=("protocol", "local_port", "first_seen"),
+    order=("protocol", "local_port", "remote_port", "first_seen"),
     spans=True,
 )
 
@@ -206,7 +206,7 @@ ACTIVITY: Final = Table(
     (
         RECORDING,
         Column("socket_id", "int", "the socket (sockets or unix_sockets)"),
-        Column("at", "time", "when it was read"),
+        Column("read_at", "time", "when it was read"),
         Column(
             "recv_q", "int", "bytes not yet read by the application; for LISTEN, connections not yet accepted"
         ),
@@ -221,7 +221,7 @@ ACTIVITY: Final = Table(
         Column("timer_deadline", "time", "when that timer runs out"),
         *TCP_COUNTERS,
     ),
-    order=("socket_id", "at"),
+    order=("socket_id", "read_at"),
 )
 
 SAMPLES: Final = Table(

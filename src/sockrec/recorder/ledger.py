@@ -1,0 +1,145 @@
+"""The ledger: the recorder's memory of every live socket, which turns readings into changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from socket import IPPROTO_TCP
+from typing import Final
+
+import numpy as np
+
+from sockrec.kernel.arrays import ACTIVITY_FIELDS, UnixSockets
+from sockrec.kernel.sockets import NUMBERS, Reading
+from sockrec.model import states
+from sockrec.recorder import observed
+from sockrec.recorder.observed import INET_CONDITION, INET_ROW, UNIX_CONDITION, UNIX_ROW
+from sockrec.recorder.ownership import BegunProcess, EndedProcess, Ownership
+from sockrec.recorder.roster import NEVER, Ints, Match, Observed, Roster, Step, Times
+
+UNIX_ACTIVITY: Final = ("recv_q", "send_q", "backlog_limit")
+_UNIX_TYPES: Final = (1, 2, 5)  # SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+_DEADLINE: Final = ACTIVITY_FIELDS.index("timer_deadline")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one sample changed, in the ledger's own numbers; `recorder.rows` makes tables of it."""
+
+    times: Times
+    inet: Step
+    unix: Step
+    processes_begun: list[BegunProcess]
+    processes_ended: list[EndedProcess]
+
+    @property
+    def count(self) -> int:
+        """Rows of sockets begun or ended."""
+        return self.inet.changes + self.unix.changes
+
+
+class Ledger:
+    """Every live socket and its owner.
+
+    `anchor_us` is the wall clock minus the boot clock when the recording began: all times it hands
+    on are the boot clock plus that.
+    """
+
+    def __init__(self, anchor_us: int) -> None:
+        self.anchor_us = anchor_us
+        self.inet = Roster(
+            len(INET_CONDITION), len(ACTIVITY_FIELDS), inode_row=INET_ROW["inode"], deadline_row=_DEADLINE
+        )
+        self.unix = Roster(
+            len(UNIX_CONDITION), len(UNIX_ACTIVITY), inode_row=UNIX_ROW["inode"], deadline_row=None
+        )
+        self.ownership = Ownership(anchor_us)
+        self.uids: set[int] = set()
+        self.paths: list[str | None] = []
+        self._path_numbers: dict[str | None, int] = {}
+
+    def observe(self, reading: Reading) -> Changes:
+        """Take in one reading of all sockets."""
+        times = Times(reading.began_us + self.anchor_us, reading.ended_us + self.anchor_us)
+        doubtful = {NUMBERS[name] for name in reading.failed if name in NUMBERS}
+        inet = observed.of_inet(reading.inet, doubtful)
+        deadline = inet.activity[_DEADLINE]
+        deadline[deadline != NEVER] += self.anchor_us
+        inet, inet_match = self.inet.match(inet)
+        unix, unix_match = self.unix.match(self._unix(reading))
+        changed = self.ownership.update(self._inodes(inet, unix), times, reading.ended_us)
+        steps = []
+        for roster, seen, match, row in (
+            (self.inet, inet, inet_match, INET_ROW),
+            (self.unix, unix, unix_match, UNIX_ROW),
+        ):
+            self._own(roster, seen, match, row, changed)
+            steps.append(roster.observe(seen, match, times))
+            self._meet_users(roster.condition[row["uid"]], steps[-1])
+        return Changes(times, steps[0], steps[1], self.ownership.begun, self.ownership.ended)
+
+    def carry(self, began: int) -> Changes:
+        """Begin a new journal part at the sample that began then: everything again, whole."""
+        used = np.concatenate(
+            (self.inet.condition[INET_ROW["owner"]], self.unix.condition[UNIX_ROW["owner"]])
+        )
+        processes, renumber = self.ownership.carry(used, began)
+        for roster, row in ((self.inet, INET_ROW), (self.unix, UNIX_ROW)):
+            owner = roster.condition[row["owner"]]
+            owner[:] = renumber[owner]
+        self._forget_paths()
+        inet = Step((), (self.inet.carry(began),), np.arange(len(self.inet)))
+        unix = Step((), (self.unix.carry(began),), np.arange(len(self.unix)))
+        return Changes(Times(began, began), inet, unix, processes, [])
+
+    def count_states(self) -> Counter[str]:
+        """Return how many internet sockets are in each state, UDP and raw ones by their protocol."""
+        tcp = self.inet.condition[INET_ROW["protocol"]] == IPPROTO_TCP
+        counts = Counter({"datagram": int((~tcp).sum()), "unix": len(self.unix)})
+        for number, count in enumerate(np.bincount(self.inet.condition[INET_ROW["state"]][tcp]).tolist()):
+            if count:
+                counts[states.NAMES.get(number, str(number))] += count
+        return +counts
+
+    def _unix(self, reading: Reading) -> Observed:
+        sockets = reading.unix
+        activity = np.stack((sockets.recv_q, sockets.send_q, sockets.backlog_limit))
+        doubtful = _UNIX_TYPES if "unix" in reading.failed else ()
+        return observed.of_unix(sockets, activity, self._number_paths(sockets), doubtful)
+
+    def _number_paths(self, sockets: UnixSockets) -> Ints:
+        numbers = np.empty(len(sockets), np.int64)
+        for place, path in enumerate(sockets.paths(np.arange(len(sockets)))):
+            number = self._path_numbers.setdefault(path, len(self.paths))
+            if number == len(self.paths):
+                self.paths.append(path)
+            numbers[place] = number
+        return numbers
+
+    def _forget_paths(self) -> None:
+        """Number anew only the paths still in use, so that gone ones take no memory for ever."""
+        column = self.unix.condition[UNIX_ROW["path"]]
+        used, column[:] = np.unique(column, return_inverse=True)
+        self.paths = [self.paths[number] for number in used.tolist()]
+        self._path_numbers = {path: number for number, path in enumerate(self.paths)}
+
+    def _inodes(self, inet: Observed, unix: Observed) -> Ints:
+        """Return the inodes of all sockets alive, unique: those seen, and those a doubtful reading missed."""
+        parts = [inet.condition[INET_ROW["inode"]], unix.condition[UNIX_ROW["inode"]]]
+        if inet.doubtful or unix.doubtful:
+            parts += [self.inet.condition[INET_ROW["inode"]], self.unix.condition[UNIX_ROW["inode"]]]
+        inodes: Ints = np.sort(np.concatenate(parts))
+        # np.unique hashes: 20 times the time of the sort.
+        alive: Ints = inodes[(inodes > 0) & (np.diff(inodes, prepend=0) != 0)]
+        return alive
+
+    def _meet_users(self, uid: Ints, step: Step) -> None:
+        for begun in step.begun:
+            self.uids.update(number for number in set(uid[begun.places].tolist()) if number != NEVER)
+
+    def _own(self, roster: Roster, seen: Observed, match: Match, row: dict[str, int], changed: Ints) -> None:
+        """Fill in the owner's number of every socket read."""
+        inode, state = seen.condition[row["inode"]], seen.condition[row["state"]]
+        before = np.where(match.known, match.was(roster.condition[row["owner"]]), -1)
+        same = match.was(roster.condition[row["inode"]]) == inode
+        seen.condition[row["owner"]][:] = self.ownership.number(inode, state, before, same, changed)

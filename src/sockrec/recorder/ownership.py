@@ -1,0 +1,198 @@
+"""Owners as the ledger numbers them, and the processes among them as rows that begin and end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sockrec.errors import KernelError
+from sockrec.kernel import processes
+from sockrec.kernel.owners import Owners
+from sockrec.kernel.processes import Process
+from sockrec.recorder.roster import Ints, Mask, Times
+
+# A title that a server writes over its argv is found within this many processes' worth of samples.
+REREAD_A_SAMPLE = 64
+
+_PEOPLED = frozenset({1, 2, 3, 7, 8, 10, 12})  # TCP states in which no process has let go yet
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a socket: the columns pid, program, holders and owner of the sockets table."""
+
+    pid: int | None
+    program: str | None
+    holders: tuple[int, ...]
+    known: str
+
+
+@dataclass(slots=True)
+class _Tracked:
+    process: Process
+    row: int
+    first_seen: int
+    last_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class BegunProcess:
+    """A process row that begins."""
+
+    process: Process
+    begun_as: str
+    begun_after: int | None
+    first_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedProcess:
+    """A process row that ends: its journal row number, its last evidence, the first against it, and how."""
+
+    row: int
+    last_seen: int
+    ended_by: int
+    ended_as: str
+
+
+class Ownership:
+    """Every owner in use, by number, and every process that is or was one and still lives."""
+
+    def __init__(self, anchor_us: int) -> None:
+        self.owners: list[Owner] = []
+        self.begun: list[BegunProcess] = []
+        self.ended: list[EndedProcess] = []
+        self._anchor_us = anchor_us
+        self._walker = Owners()
+        self._numbers: dict[Owner, int] = {}
+        self._tracked: dict[int, _Tracked] = {}
+        self._rows = 0
+        self._reread_from = 0
+        self._times = Times(0, 0)
+        self._first = True
+
+    def update(self, inodes: Ints, times: Times, boot_us: int) -> Ints:
+        """Look for the holders of all sockets alive now; return the inodes whose holders changed."""
+        self.begun, self.ended = [], []
+        self._first = not self._times.ended
+        self._times = times
+        changed = self._walker.update(inodes, boot_us)
+        self._check_processes()
+        return np.fromiter(changed, np.int64, len(changed))
+
+    def number(self, inode: Ints, state: Ints, before: Ints, same: Mask, changed: Ints) -> Ints:
+        """Return each socket's owner as an index of `owners`.
+
+        `before` holds the numbers of the last sample (-1: a new socket), `same` marks the sockets
+        with the inode they had; only the others, and those in `changed`, are looked at one by one.
+        """
+        number = before.copy()
+        look = ~same | (before < 0)
+        if len(changed):
+            look |= np.isin(inode, changed)
+        places = np.flatnonzero(look)
+        found = []
+        # Most sockets of a process have the same holders: one owner is made of them.
+        held: dict[tuple[int, ...], int] = {}
+        columns = (inode[places].tolist(), state[places].tolist(), before[places].tolist())
+        for one_inode, one_state, owner in zip(*columns, strict=True):
+            holders = self._walker.holders(one_inode) if one_inode else ()
+            if holders not in held:
+                last = self.owners[owner] if owner >= 0 else None
+                made = self._intern(self._resolve(one_inode, one_state, holders, last))
+                if holders:
+                    held[holders] = made
+            else:
+                made = held[holders]
+            found.append(made)
+        number[places] = found
+        return number
+
+    def carry(self, used: Ints, began: int) -> tuple[list[BegunProcess], Ints]:
+        """Begin a new journal part: all live processes again, and what each owner's number becomes."""
+        kept = np.unique(used)
+        renumber = np.zeros(len(self.owners), np.int64)
+        renumber[kept] = np.arange(len(kept))
+        self.owners = [self.owners[old] for old in kept.tolist()]
+        self._numbers = {owner: number for number, owner in enumerate(self.owners)}
+        begun = []
+        for row, tracked in enumerate(self._tracked.values()):
+            tracked.row = row
+            tracked.first_seen = max(tracked.first_seen, began)
+            begun.append(BegunProcess(tracked.process, "carried", tracked.first_seen, tracked.first_seen))
+        self._rows = len(begun)
+        return begun, renumber
+
+    def _intern(self, owner: Owner) -> int:
+        number = self._numbers.setdefault(owner, len(self.owners))
+        if number == len(self.owners):
+            self.owners.append(owner)
+        return number
+
+    def _resolve(self, inode: int, state: int, holders: tuple[int, ...], before: Owner | None) -> Owner:
+        if holders:
+            return Owner(holders[0], self._program(holders[0]), holders, "held")
+        if before is not None and before.pid is not None:
+            return Owner(before.pid, before.program, before.holders, "last")
+        if inode:
+            return Owner(None, None, (), self._walker.reason(inode))
+        return Owner(None, None, (), "kernel" if state in _PEOPLED else "exited")
+
+    def _program(self, pid: int) -> str | None:
+        if pid not in self._tracked:
+            process = self._read(pid)
+            if process is None:
+                return None
+            self._begin(process, "found" if self._first else "opened")
+        return processes.program(self._tracked[pid].process)
+
+    def _read(self, pid: int) -> Process | None:
+        try:
+            return processes.read(pid, self._anchor_us)
+        except KernelError:  # hidden by hidepid or a security module: known by its number alone
+            return None
+
+    def _begin(self, process: Process, begun_as: str) -> None:
+        after = None if begun_as == "found" else process.start_us
+        if begun_as == "changed":
+            after = self._tracked[process.pid].last_seen
+        ended = self._times.ended
+        self._tracked[process.pid] = _Tracked(process, self._rows, ended, ended)
+        self._rows += 1
+        self.begun.append(BegunProcess(process, begun_as, after, ended))
+
+    def _end(self, tracked: _Tracked, ended_as: str) -> None:
+        self.ended.append(EndedProcess(tracked.row, tracked.last_seen, self._times.ended, ended_as))
+
+    def _check_processes(self) -> None:
+        """End the rows of processes that are gone, and read a few of the others again."""
+        for pid, tracked in list(self._tracked.items()):
+            if Path(f"/proc/{pid}").exists():
+                tracked.last_seen = max(tracked.first_seen, self._times.began)
+            else:
+                self._end(tracked, "closed")
+                del self._tracked[pid]
+        pids = list(self._tracked)
+        turn = pids[self._reread_from : self._reread_from + REREAD_A_SAMPLE]
+        self._reread_from = self._reread_from + len(turn) if len(turn) == REREAD_A_SAMPLE else 0
+        for pid in turn:
+            self._reread(self._tracked[pid])
+
+    def _reread(self, tracked: _Tracked) -> None:
+        before = tracked.process
+        if processes.read_argv(before.pid) in {before.argv, None}:
+            return
+        now = self._read(before.pid)
+        if now is None:
+            return
+        if not now.argv and now.exe is None and before.exe is not None:
+            self._end(tracked, "closed")  # a zombie: it exited, its parent has not looked yet
+            del self._tracked[before.pid]
+        elif now.start_us != before.start_us:
+            self._end(tracked, "closed")
+            self._begin(now, "opened")
+        else:
+            self._end(tracked, "changed")
+            self._begin(now, "changed")

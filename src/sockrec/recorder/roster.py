@@ -1,0 +1,272 @@
+"""The roster: every live socket of one kind, as arrays in the kernel's order, and what a reading changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockrec.recorder import ranks
+
+Ints = NDArray[np.int64]
+Condition = tuple[NDArray[Any], ...]
+Rows = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+NEVER = int(np.iinfo(np.int64).min)
+# Deadlines are read with the clock's and the timer wheel's grain in them.
+DEADLINE_GRAIN_US = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a reading took place, in recorded microseconds."""
+
+    began: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One reading of one kind of socket, in the kernel's order.
+
+    `key` (n) is the identity; `condition`, arrays of n, what makes a row of its own when it changes;
+    `activity` (k, n) what makes an activity row when it changes; `doubtful` marks the kinds of socket
+    (values of `condition[0]`) that could not be read whole.
+    """
+
+    key: Ints
+    condition: Condition
+    activity: Ints
+    doubtful: frozenset[int] = frozenset()
+
+    def only(self, places: Rows) -> Observed:
+        """Return the sockets at some places alone."""
+        condition = tuple(column[places] for column in self.condition)
+        return Observed(self.key[places], condition, self.activity[:, places], self.doubtful)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where each socket of a reading stands in the roster: its place, or -1 for a new one.
+
+    `same` tells that the reading has the same sockets in the same order. `order` sorts its keys.
+    """
+
+    place: Rows
+    known: Mask
+    same: bool
+    order: Rows
+
+    def was(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Return a column of the roster (or of rows of it) for the sockets read; anything for new ones."""
+        if self.same:
+            return column
+        if not column.shape[-1]:
+            return np.zeros((*column.shape[:-1], len(self.place)), column.dtype)
+        return column.take(self.place, axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Rows that ended: journal row numbers, last evidence of each, first evidence against it, and how."""
+
+    row: Ints
+    last_seen: Ints
+    ended_by: Ints
+    ended_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Rows that began: their places in the roster now, and how."""
+
+    places: Rows
+    begun_after: Ints | None
+    first_seen: Ints
+    begun_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one reading changed. Rows of `begun` are numbered in the order they stand here."""
+
+    ended: tuple[Ended, ...]
+    begun: tuple[Begun, ...]
+    active: Rows
+
+    @property
+    def changes(self) -> int:
+        """How many rows began or ended, those only carried along not counted."""
+        return sum(len(end.row) for end in self.ended if end.ended_as == "closed") + sum(
+            len(begin.places) for begin in self.begun if begin.begun_as != "carried"
+        )
+
+
+class Roster:
+    """Every live socket of one kind.
+
+    `inode_row` is the index of the inode in `condition`, `deadline_row` that of the timer's deadline
+    in `activity` (None if there is none).
+    """
+
+    def __init__(self, conditions: int, activities: int, *, inode_row: int, deadline_row: int | None) -> None:
+        self.key: Ints = np.empty(0, np.int64)
+        self.condition: Condition = tuple(np.empty(0, np.int64) for _ in range(conditions))
+        self.activity: Ints = np.empty((activities, 0), np.int64)
+        self.rank: NDArray[np.float64] = np.empty(0)
+        self.row: Ints = np.empty(0, np.int64)
+        self.first_seen: Ints = np.empty(0, np.int64)
+        self.last_seen: Ints = np.empty(0, np.int64)
+        self.rows_begun = 0
+        self._order: Rows = np.empty(0, np.intp)
+        self._read_at: int | None = None
+        self._doubtful_since: dict[int, int | None] = {}
+        self._inode_row = inode_row
+        self._deadline_row = deadline_row
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def match(self, seen: Observed) -> tuple[Observed, Match]:
+        """Find the sockets of a reading in the roster; returns the reading with each socket once."""
+        key = seen.key
+        if len(key) == len(self.key) and (key == self.key).all():
+            return seen, Match(np.arange(len(key)), np.ones(len(key), np.bool_), True, self._order)
+        order = np.argsort(key)
+        ordered = key[order]
+        if (ordered[1:] == ordered[:-1]).any():
+            # A dump shows a socket twice when it changes hash chains meanwhile.
+            _, first = np.unique(key, return_index=True)
+            return self.match(seen.only(np.sort(first)))
+        place = np.full(len(key), -1, np.intp)
+        if len(self.key):
+            mine = self.key[self._order]
+            found = np.minimum(np.searchsorted(mine, ordered), len(mine) - 1)
+            place[order] = np.where(mine[found] == ordered, self._order[found], -1)
+        return seen, Match(place, place >= 0, False, order)
+
+    def observe(self, seen: Observed, match: Match, times: Times) -> Step:
+        """Take a reading in, and return what it changed.
+
+        `seen` and `match` are what `match` returned. A socket that is missing where the reading is
+        doubtful stays.
+        """
+        place = match.place
+        differs, reused = self._compare(seen, match)
+        changed = differs & ~reused
+        stays = match.known & ~differs
+        rank, moved = ranks.assign(np.where(stays, match.was(self.rank), np.nan))
+
+        gone, unread = self._missing(seen, place[match.known & ~reused])
+        # Cut at the sample before: in this one the row stands in its new place already.
+        carried_at = self.last_seen[place[moved]]
+        ended = (
+            self._ended(gone, times.ended, "closed"),
+            self._ended(place[changed], times.ended, "changed"),
+            Ended(self.row[place[moved]], carried_at, carried_at, "carried"),
+        )
+        active = self._active(seen, match, stays)
+
+        before = self._absent_at(seen, times.began)
+        before[changed] = self.last_seen[place[changed]]
+        before[moved] = carried_at
+        first_seen = np.where(stays, match.was(self.first_seen), times.ended)
+        first_seen[moved] = carried_at
+        row = match.was(self.row).copy()
+        last_seen = np.maximum(first_seen, times.began)
+        left = (self.key, self.condition, self.activity, self.rank, self.row, self.first_seen, self.last_seen)
+        self.key, self.condition, self.activity = seen.key, seen.condition, seen.activity
+        self.rank, self.row, self.first_seen, self.last_seen = rank, row, first_seen, last_seen
+        self._order = match.order
+        if len(unread):
+            self._keep(left, unread)
+
+        fresh = ~match.known | reused
+        begun = (
+            self._begun(fresh & (before == NEVER), "found", None),
+            self._begun(fresh & (before != NEVER), "opened", before),
+            self._begun(changed, "changed", before),
+            self._begun(moved, "carried", before),
+        )
+        return Step(
+            tuple(end for end in ended if len(end.row)),
+            tuple(begin for begin in begun if len(begin.places)),
+            active,
+        )
+
+    def carry(self, began: int) -> Begun:
+        """Begin a new journal part: every row again, numbered from 0, cut at the sample that began then."""
+        self.rows_begun = 0
+        self.first_seen = np.maximum(self.first_seen, began)
+        self.last_seen = np.maximum(self.first_seen, self.last_seen)
+        return self._begun(np.ones(len(self.key), np.bool_), "carried", self.first_seen)
+
+    def _compare(self, seen: Observed, match: Match) -> tuple[Mask, Mask]:
+        """Mark the known sockets whose condition differs, and those of them that are other sockets."""
+        differs = np.zeros(len(match.place), np.bool_)
+        for now, before in zip(seen.condition, self.condition, strict=True):
+            differs |= now != match.was(before)
+        differs &= match.known
+        mine, theirs = seen.condition[self._inode_row], match.was(self.condition[self._inode_row])
+        # A made-up key has no inode in it for a connected socket: its inode goes when it closes.
+        reused = differs & (seen.key < 0) & (mine != theirs) & (mine != 0) & (theirs != 0)
+        return differs, reused
+
+    def _missing(self, seen: Observed, found: Rows) -> tuple[Rows, Rows]:
+        """Return the places not found: those that are gone, and those the reading says nothing of."""
+        absent = np.ones(len(self.key), np.bool_)
+        absent[found] = False
+        places = np.flatnonzero(absent)
+        unread = np.isin(self.condition[0][places], list(seen.doubtful))
+        return places[~unread], places[unread]
+
+    def _active(self, seen: Observed, match: Match, stays: Mask) -> Rows:
+        """Return the places (in the reading) of sockets that are new or whose activity moved."""
+        moved = ~stays
+        for number, now in enumerate(seen.activity):
+            before = match.was(self.activity[number])
+            if number == self._deadline_row:
+                # A running timer is no change: its deadline stands still, but for the grain.
+                still = (now != before) & (now > 0) & (before > 0) & stays
+                still &= np.abs(now - before) <= DEADLINE_GRAIN_US
+                now[still] = before[still]
+            moved |= now != before
+        return np.flatnonzero(moved)
+
+    def _keep(self, left: tuple[Any, ...], unread: Rows) -> None:
+        """Put sockets that a doubtful reading did not show behind those that it did."""
+        key, condition, activity, rank, row, first_seen, last_seen = left
+        self.key = np.concatenate((self.key, key[unread]))
+        self.condition = tuple(
+            np.concatenate((now, before[unread]))
+            for now, before in zip(self.condition, condition, strict=True)
+        )
+        self.activity = np.concatenate((self.activity, activity[:, unread]), axis=1)
+        self.rank = np.concatenate((self.rank, rank[unread]))
+        self.row = np.concatenate((self.row, row[unread]))
+        self.first_seen = np.concatenate((self.first_seen, first_seen[unread]))
+        self.last_seen = np.concatenate((self.last_seen, last_seen[unread]))
+        self._order = np.argsort(self.key)
+
+    def _ended(self, places: Rows, ended_by: int, ended_as: str) -> Ended:
+        return Ended(self.row[places], self.last_seen[places], np.full(len(places), ended_by), ended_as)
+
+    def _absent_at(self, seen: Observed, began: int) -> Ints:
+        """Return, for each socket read, when the last reading that would have shown it began, or NEVER."""
+        before = np.full(len(seen.key), NEVER if self._read_at is None else self._read_at, np.int64)
+        for kind in seen.doubtful:
+            self._doubtful_since.setdefault(kind, self._read_at)
+        for kind, since in self._doubtful_since.items():
+            before[seen.condition[0] == kind] = NEVER if since is None else since
+        self._doubtful_since = {k: t for k, t in self._doubtful_since.items() if k in seen.doubtful}
+        self._read_at = began
+        return before
+
+    def _begun(self, mask: Mask, begun_as: str, before: Ints | None) -> Begun:
+        places = np.flatnonzero(mask)
+        self.row[places] = np.arange(self.rows_begun, self.rows_begun + len(places))
+        self.rows_begun += len(places)
+        return Begun(places, None if before is None else before[places], self.first_seen[places], begun_as)

@@ -1,0 +1,1 @@
+"""Printers: plain rows in, the exact text of the live tools out; no capture is read here."""

@@ -1,0 +1,60 @@
+"""The live line of a recording: one line of a terminal, rewritten after each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that reads best, by powers of 1000: `12.3 kB`."""
+    for unit in _UNITS:
+        if count < 999.5 or unit == _UNITS[-1]:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+
+
+def clock(microseconds: int) -> str:
+    """Return an elapsed time as `0:05`, `12:34` or `2:03:04`."""
+    minutes, seconds = divmod(microseconds // 1_000_000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def line(
+    *,
+    elapsed_us: int,
+    samples: int,
+    sockets: Mapping[str, int],
+    changes: int,
+    size_bytes: int,
+    cpu_percent: float,
+    ticks_missed: int,
+    incomplete: int,
+    width: int,
+) -> str:
+    """Return the live line, cut at the terminal's width.
+
+    `sockets` counts by state, the most frequent first to be shown.
+    """
+    states = sorted(sockets.items(), key=lambda item: (-item[1], item[0]))
+    parts = [
+        clock(elapsed_us),
+        _count(samples, "sample"),
+        " ".join(f"{name} {count}" for name, count in states) or "no sockets",
+        _count(changes, "change"),
+        size(size_bytes),
+        f"CPU {cpu_percent:.1f} %",
+    ]
+    if ticks_missed:
+        parts.append(f"{ticks_missed} missed")
+    if incomplete:
+        parts.append(f"{incomplete} incomplete")
+    return "  ".join(parts)[: max(0, width - 1)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,194 @@
+"""The roster's rows say again exactly what each reading said: nothing lost, nothing made up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockrec.recorder.roster import DEADLINE_GRAIN_US, NEVER, Begun, Observed, Roster, Step, Times
+
+TCP, UDP = 6, 17
+INODE = 2
+DEADLINE = 1
+
+# One socket as the kernel may show it: protocol, state, inode, and two numbers that move.
+Seen = dict[int, tuple[int, int, int, int, int]]
+SOCKET = st.tuples(
+    st.sampled_from([TCP, UDP]), st.integers(1, 3), st.integers(0, 2), st.integers(0, 2), st.just(NEVER)
+)
+READING = st.tuples(
+    st.dictionaries(st.integers(1, 12), SOCKET, max_size=8),
+    st.randoms(use_true_random=False),
+    st.sampled_from([frozenset[int]()] * 4 + [frozenset({TCP})]),
+)
+
+
+@dataclass
+class Row:
+    """A row as a reader of the capture would put it together."""
+
+    key: int
+    condition: tuple[int, ...]
+    begun_as: str
+    begun_after: int | None
+    first_seen: int
+    rank: float
+    last_seen: int | None = None
+    ended_by: int | None = None
+    ended_as: str | None = None
+
+    def in_sample(self, times: Times) -> bool:
+        """Say whether it is in force in a sample, by the rule that readers use."""
+        last = times.began if self.last_seen is None else self.last_seen
+        if self.begun_as == "carried" and self.first_seen >= times.began:
+            return False
+        return self.first_seen <= times.ended and last >= times.began
+
+
+@dataclass
+class Book:
+    """Applies steps as the journal's reader does."""
+
+    roster: Roster
+    rows: list[Row] = field(default_factory=list)
+    activity: dict[int, list[tuple[int, tuple[int, ...]]]] = field(default_factory=dict)
+
+    def apply(self, step: Step, times: Times) -> None:
+        for end in step.ended:
+            for number, last, by in zip(
+                end.row.tolist(), end.last_seen.tolist(), end.ended_by.tolist(), strict=True
+            ):
+                row = self.rows[number]
+                assert row.ended_as is None, "a row ends once"
+                row.last_seen, row.ended_by, row.ended_as = last, by, end.ended_as
+        for begin in step.begun:
+            self._begin(begin)
+        for place in step.active.tolist():
+            values = tuple(self.roster.activity[:, place].tolist())
+            self.activity.setdefault(int(self.roster.key[place]), []).append((times.ended, values))
+
+    def _begin(self, begin: Begun) -> None:
+        for i, place in enumerate(begin.places.tolist()):
+            assert int(self.roster.row[place]) == len(self.rows)
+            after = None if begin.begun_after is None else int(begin.begun_after[i])
+            self.rows.append(
+                Row(
+                    int(self.roster.key[place]),
+                    tuple(int(column[place]) for column in self.roster.condition),
+                    begin.begun_as,
+                    after,
+                    int(begin.first_seen[i]),
+                    float(self.roster.rank[place]),
+                )
+            )
+
+
+def observed(sockets: Seen, order: list[int], doubtful: frozenset[int] = frozenset()) -> Observed:
+    table = np.array([sockets[key] for key in order], np.int64).reshape(len(order), 5).T
+    return Observed(np.array(order, np.int64), tuple(table[:3]), np.ascontiguousarray(table[3:]), doubtful)
+
+
+def play(readings: list[tuple[Seen, list[int], frozenset[int]]]) -> tuple[Book, list[Times]]:
+    roster = Roster(3, 2, inode_row=INODE, deadline_row=DEADLINE)
+    book = Book(roster)
+    samples = []
+    for number, (sockets, order, doubtful) in enumerate(readings):
+        times = Times(1000 * number + 1000, 1000 * number + 1010)
+        seen = observed(sockets, order, doubtful)
+        book.apply(roster.observe(*roster.match(seen), times), times)
+        samples.append(times)
+    return book, samples
+
+
+@given(st.lists(READING, min_size=1, max_size=8))
+def test_rows_reproduce_every_reading_in_order(readings: list[tuple[Seen, object, frozenset[int]]]) -> None:
+    played = []
+    for sockets, random, doubtful in readings:
+        order = sorted(sockets)
+        random.shuffle(order)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
+        played.append((sockets, order, doubtful))
+    book, samples = play(played)
+    for times, (sockets, order, doubtful) in zip(samples, played, strict=True):
+        rows = sorted((row for row in book.rows if row.in_sample(times)), key=lambda row: row.rank)
+        certain = [row for row in rows if row.key in sockets]
+        assert [row.key for row in certain] == order
+        assert [row.condition for row in certain] == [sockets[key][:3] for key in order]
+        # What a doubtful reading did not show may still be there; nothing else may.
+        assert all(row.condition[0] in doubtful for row in rows if row.key not in sockets)
+        for key in order:
+            latest = [values for at, values in book.activity[key] if at <= times.ended][-1]
+            assert latest == sockets[key][3:]
+
+
+@given(st.lists(READING, min_size=1, max_size=8))
+def test_bounds_are_in_order_and_never_claim_what_was_not_read(
+    readings: list[tuple[Seen, object, frozenset[int]]],
+) -> None:
+    played = [(sockets, sorted(sockets), doubtful) for sockets, _, doubtful in readings]
+    book, samples = play(played)
+    whole = [(t, s) for t, (s, _, doubtful) in zip(samples, played, strict=True) if not doubtful]
+    for row in book.rows:
+        if row.begun_after is not None:
+            assert row.begun_after <= row.first_seen
+        if row.ended_as is not None:
+            assert row.last_seen is not None
+            assert row.ended_by is not None
+            assert row.first_seen <= row.last_seen <= row.ended_by
+        if row.begun_as == "opened":
+            assert any(t.began == row.begun_after for t in samples), "absence is a reading's word"
+        if row.ended_as == "closed":
+            assert any(t.ended == row.ended_by for t in samples)
+    for times, sockets in whole:
+        in_force = {row.key for row in book.rows if row.in_sample(times)}
+        assert in_force == set(sockets)
+
+
+def test_a_socket_first_met_after_a_doubtful_reading_may_be_older() -> None:
+    sockets: Seen = {1: (TCP, 1, 5, 0, NEVER)}
+    none: Seen = {}
+    book, samples = play([(none, [], frozenset()), (none, [], frozenset({TCP})), (sockets, [1], frozenset())])
+    assert book.rows[0].begun_as == "opened"
+    assert book.rows[0].begun_after == samples[0].began
+    book, _ = play([(none, [], frozenset({TCP})), (sockets, [1], frozenset())])
+    assert book.rows[0].begun_as == "found"
+    assert book.rows[0].begun_after is None
+
+
+def test_a_made_up_identity_with_another_inode_is_another_socket() -> None:
+    first: Seen = {-7: (TCP, 1, 5, 0, NEVER)}
+    book, _ = play([(first, [-7], frozenset()), ({-7: (TCP, 1, 6, 0, NEVER)}, [-7], frozenset())])
+    assert [(row.begun_as, row.ended_as) for row in book.rows] == [("found", "closed"), ("opened", None)]
+    book, _ = play([(first, [-7], frozenset()), ({-7: (TCP, 3, 0, 0, NEVER)}, [-7], frozenset())])
+    assert [(row.begun_as, row.ended_as) for row in book.rows] == [("found", "changed"), ("changed", None)]
+
+
+def test_a_running_timer_is_no_change_but_a_new_deadline_is() -> None:
+    def with_deadline(at: int) -> tuple[Seen, list[int], frozenset[int]]:
+        return {1: (TCP, 1, 5, 0, at)}, [1], frozenset()
+
+    steady = [with_deadline(10_000_000 + jitter) for jitter in (0, 4_000, -4_000, DEADLINE_GRAIN_US)]
+    book, _ = play(steady)
+    assert len(book.activity[1]) == 1
+    creeping = [with_deadline(10_000_000 + 4_000 * n) for n in range(8)]
+    book, _ = play(creeping)
+    assert len(book.activity[1]) > 1, "a deadline that creeps away is measured from where it stood"
+
+
+def test_carrying_over_begins_every_row_again_and_cuts_none_short() -> None:
+    sockets: Seen = {key: (TCP, 1, key, 0, NEVER) for key in range(1, 6)}
+    roster = Roster(3, 2, inode_row=INODE, deadline_row=DEADLINE)
+    seen = observed(sockets, sorted(sockets))
+    roster.observe(*roster.match(seen), Times(1000, 1010))
+    seen = observed(sockets, sorted(sockets))
+    roster.observe(*roster.match(seen), Times(2000, 2010))
+    carried = roster.carry(2000)
+    assert carried.first_seen.tolist() == [2000] * 5
+    assert roster.row.tolist() == list(range(5))
+    del sockets[3]
+    seen = observed(sockets, sorted(sockets))
+    step = roster.observe(*roster.match(seen), Times(3000, 3010))
+    (ended,) = step.ended
+    assert (ended.row.tolist(), ended.last_seen.tolist()) == ([2], [2000])

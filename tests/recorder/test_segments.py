@@ -1,0 +1,63 @@
+"""A recording over many segments answers as one: edges are seams that no answer shows."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+import sockrec
+from sockrec.recorder import recorder as recorder_module
+from sockrec.recorder import writer
+from sockrec.recorder.recorder import Options, Recorder, Status
+from sockrec.store import layout
+from tests.support.netns import Namespace
+
+
+def test_a_segment_for_each_sample_is_no_change_to_any_answer(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PART_BYTES", 1)
+    options = Options(interval_us=recorder_module.LEAST_INTERVAL_US)
+    made: list[Recorder] = []
+    opened: list[socket.socket] = []
+    expected: list[set[int]] = []
+
+    def on_sample(status: Status) -> None:
+        # Between two samples one more listener opens and, from the fourth on, the oldest closes.
+        expected.append({one.getsockname()[1] for one in opened})
+        if status.samples == 12:
+            made[0].stop.set()
+            return
+        opened.append(socket.create_server(("10.0.0.5", 7000 + status.samples)))
+        if len(opened) > 3:
+            opened.pop(0).close()
+
+    def run() -> None:
+        with netns.entered():
+            made.append(Recorder(tmp_path / "cap", options, layout.new_recording(1_800_000_000_000_000)))
+            made[0].run(on_sample)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    for one in opened:
+        one.close()
+    with sockrec.open(tmp_path / "cap") as capture:
+        files = len(list(capture.path.glob("sockets/*/*/*.parquet")))
+        assert files >= 10, "the recording was cut"
+        assert not capture.damages
+        periods = capture.listeners().fetchall()
+        assert len(periods) == 11, "one period each, however many segments it went through"
+        moments = capture.samples().project("began_at, ended_at").fetchall()
+        for (began, ended), ports in zip(moments, expected, strict=True):
+            found = capture.at(ended).project("local_port").fetchall()
+            assert sorted(port for (port,) in found) == sorted(ports), (began, ended)
+        closed = capture.sql("SELECT count(*) FROM listeners WHERE ended_as = 'closed'").fetchall()
+        assert closed == [(8,)]
+        counted = capture.sql(
+            "SELECT count(DISTINCT socket_id), count(*) FILTER (begun_as IN ('found', 'opened')) FROM sockets"
+        ).fetchall()
+        assert counted == [(11, 11)], "carried rows begin nothing"

@@ -1,0 +1,200 @@
+"""The Python API: a capture and the questions it answers, each as a DuckDB relation.
+
+    import sockrec
+
+    with sockrec.open("incident") as capture:
+        print(capture.when("port 7071 stopped listening"))
+        capture.sql("SELECT program, count(*) FROM connections GROUP BY program").df()
+
+Times in relations are TIMESTAMP WITH TIME ZONE, shown in UTC.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time as clock
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sockrec.catalog import Catalog, open_catalog
+from sockrec.catalog import times as _times
+from sockrec.catalog.sources import literal
+from sockrec.errors import UsageError
+from sockrec.model import timeexpr, timetext
+from sockrec.query import grammar
+from sockrec.query.info import info as _info
+from sockrec.query.port import port as _port
+from sockrec.query.when import when as _when
+from sockrec.render import sentences
+from sockrec.render.names import Names
+from sockrec.render.netstat import netstat_text
+from sockrec.render.netstat_flags import parse_flags
+from sockrec.replay.moment import Moments
+from sockrec.store.locate import locate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import duckdb
+
+    from sockrec.store.damage import Damage
+
+Moment = datetime | str
+
+
+class Capture:
+    """An open capture; made by `open`, closed by `close` or at the end of a `with` statement.
+
+    Relations are read while the capture is open. Every question raises `sockrec.errors.UsageError`
+    if it makes no sense, and `CaptureError` if nothing can be read.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self.zone = _times.zone_of(catalog)
+
+    @property
+    def path(self) -> Path:
+        """Where the capture lies."""
+        return self._catalog.root
+
+    @property
+    def recordings(self) -> list[dict[str, Any]]:
+        """What is known of each run of the recorder, oldest first."""
+        return self._catalog.recordings
+
+    @property
+    def damages(self) -> list[Damage]:
+        """What could not be read and is left out; questions may add to it."""
+        return self._catalog.damages
+
+    @property
+    def hosts(self) -> list[str]:
+        """The recorded hosts."""
+        return self._catalog.survey.hosts
+
+    def info(self) -> dict[str, Any]:
+        """Return what the capture holds (`sockrec.query.info.info`)."""
+        return _info(self._catalog)
+
+    def time(self, text: str) -> datetime:
+        """Return the moment that a time expression means: `10:32`, `start+30s`, `2026-11-20T10:32:05Z`.
+
+        Times without an offset are in the capture's time zone, as is the result.
+        """
+        context = _times.context(self._catalog, self.zone, clock.time_ns() // 1000)
+        return timetext.to_datetime(timeexpr.parse(text, context), self.zone)
+
+    def when(self, text: str) -> duckdb.DuckDBPyRelation:
+        """Return when something began or ended: `port 7071 stopped listening`; no rows if it never did.
+
+        The columns are `sockrec.query.when.COLUMNS`; the true moment lies in [not_before, not_after].
+        """
+        return _when(self._catalog, text)
+
+    def sentences(self, text: str) -> list[str]:
+        """Return the answers of `when` as sentences."""
+        question = grammar.parse(text)
+        answers = _when(self._catalog, question)
+        rows = (dict(zip(answers.columns, row, strict=True)) for row in answers.fetchall())
+        return [
+            sentences.answer(row, question.topic, question.begins, self.zone, name_host=len(self.hosts) > 1)
+            for row in rows
+        ]
+
+    def port(self, port: int | str) -> duckdb.DuckDBPyRelation:
+        """Return the story of a port, `7071` or `"53/udp"`; the columns are `sockrec.query.port.COLUMNS`."""
+        return _port(self._catalog, *grammar.port_and_protocol(str(port)))
+
+    def at(self, moment: Moment) -> duckdb.DuckDBPyRelation:
+        """Return every internet socket at a moment, with its activity (the view `sockets_at`)."""
+        return self._catalog.relation(f"FROM sockets_at({self._literal(moment)})")
+
+    def changes(self, first: Moment, last: Moment) -> duckdb.DuckDBPyRelation:
+        """Return what opened, closed or changed, for certain or possibly, between two moments."""
+        return self._catalog.relation(
+            f"FROM changes_between({self._literal(first)}, {self._literal(last)}) "
+            "ORDER BY coalesce(not_before, not_after), not_after, what"
+        )
+
+    def listeners(self) -> duckdb.DuckDBPyRelation:
+        """Return a row for each period of listening (the view `listeners`)."""
+        return self._view("listeners", "began_not_after")
+
+    def connections(self) -> duckdb.DuckDBPyRelation:
+        """Return a row for each TCP connection (the view `connections`)."""
+        return self._view("connections", "opened_not_after")
+
+    def gaps(self) -> duckdb.DuckDBPyRelation:
+        """Return the stretches of time of which nothing, or not everything, is known (the view `gaps`)."""
+        return self._view("gaps", "not_after")
+
+    def samples(self) -> duckdb.DuckDBPyRelation:
+        """Return a row for each reading of all sockets (the table `samples`)."""
+        return self._view("samples", "began_at")
+
+    def sql(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the rows of one statement that reads, run anew each time the relation is read.
+
+        `params` are bound to `?`, `$1` or `$name`. `sockrec sql --schema` prints the views. Raises
+        `UsageError` if the statement is wrong, or does anything but read.
+        """
+        self._catalog.check(query)
+        return self._catalog.run(lambda connection: connection.sql(query, params=params))
+
+    def netstat(self, at: Moment = "end", flags: str = "-tulpn", host: str | None = None) -> str:
+        r"""Return what `LC_ALL=C netstat FLAGS` would have printed of internet sockets at a moment.
+
+        `host` has to be named if several are recorded. Bytes that are no UTF-8 are shown as `\xNN`.
+        Raises `UsageError` for flags that netstat does not know, or that ask for no internet sockets.
+        """
+        wanted = parse_flags(shlex.split(flags))
+        if not wanted.titled:
+            raise UsageError("UNIX sockets are not replayed yet; ask for internet sockets, as with -tun")
+        moments = Moments(self._catalog, host)
+        moment_us = timetext.from_datetime(self._moment(at))
+        sample = moments.at(moment_us)
+        facts = next((facts for facts in self.recordings if facts.get("recording") == sample.recording), {})
+        names = Names.from_json(facts.get("names") or {})
+        text = netstat_text(moments.rows(sample, moment_us), wanted, names)
+        return text.decode("utf-8", "backslashreplace")
+
+    def refresh(self) -> None:
+        """Read again what a recorder has written since the capture was opened."""
+        self._catalog.refresh()
+
+    def close(self) -> None:
+        """Close the capture and its relations."""
+        self._catalog.close()
+
+    def _view(self, name: str, order: str) -> duckdb.DuckDBPyRelation:
+        return self._catalog.run(lambda connection: connection.sql(f"FROM {name} ORDER BY {order}"))
+
+    def _moment(self, moment: Moment) -> datetime:
+        found = self.time(moment) if isinstance(moment, str) else moment
+        if found.tzinfo is None:
+            raise UsageError(f"{found} has no time zone: add one, as in datetime(..., tzinfo=UTC)")
+        return found
+
+    def _literal(self, moment: Moment) -> str:
+        return f"TIMESTAMPTZ {literal(timetext.iso(timetext.from_datetime(self._moment(moment))))}"
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open(path: str | Path | None = None) -> Capture:  # noqa: A001 - `sockrec.open` is the name people expect
+    """Open a capture: at `path`, else at $SOCKREC_CAPTURE, else the newest in the default folder.
+
+    Raises `sockrec.errors.CaptureError` if there is none, or nothing of it can be read.
+    """
+    return Capture(open_catalog(locate(None if path is None else Path(path))))

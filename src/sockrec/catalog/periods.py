@@ -1,0 +1,187 @@
+"""SQL of the views underneath the derived ones: runs of the recorder, and periods of one state.
+
+`base.periods` puts the rows of a socket that only segment edges, changes of owner and stops of the
+recorder cut apart together again (gaps and islands). All its windows are partitioned by the socket's
+identity and state, so that DuckDB pushes filters on ports, addresses and states into the Parquet scan.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A recording without a readable description still counts as a boot of its own: no socket of it is
+# taken for one of another boot.
+RUNS: Final = """
+CREATE TABLE base.runs AS
+WITH run AS (
+    SELECT host, recording, min(began_at) AS began, max(ended_at) AS ended, count(*) AS samples,
+        min(ended_at) FILTER (complete) AS first_whole, max(began_at) FILTER (complete) AS last_whole
+    FROM main.samples GROUP BY host, recording
+), told AS (
+    SELECT run.*, coalesce(r.boot_id, run.recording) AS boot, r.netns
+    FROM run LEFT JOIN main.recordings r ON r.host = run.host AND r.recording = run.recording
+)
+SELECT host, recording, boot, began, ended, samples,
+    lag(last_whole IGNORE NULLS) OVER w AS before_whole,
+    lead(first_whole IGNORE NULLS) OVER w AS after_whole
+FROM told
+WINDOW w AS (PARTITION BY host, netns ORDER BY began)
+"""
+
+# Both bounds of a beginning or an end in a gap come from the samples on both sides of it.
+_BEGAN: Final = """
+    CASE WHEN {first}.begun_as IN ('found', 'carried') THEN {run}.before_whole ELSE {first}.begun_after END
+        AS {began}_not_before,
+    {first}.first_seen AS {began}_not_after,
+    CASE WHEN {first}.begun_as NOT IN ('found', 'carried') THEN {first}.begun_as
+        WHEN {run}.before_whole IS NOT NULL THEN 'gap' ELSE 'found' END AS {as_},
+    CASE WHEN {first}.begun_as IN ('found', 'carried') AND {run}.before_whole IS NOT NULL THEN 'inferred'
+        ELSE {first}.begun_evidence END AS {evidence},"""
+_ENDED: Final = """
+    CASE WHEN {last}.ended_as IN ('closed', 'changed') OR {run}.after_whole IS NOT NULL
+        THEN {last}.last_seen END AS {ended}_not_before,
+    CASE WHEN {last}.ended_as IN ('closed', 'changed') THEN {last}.ended_by ELSE {run}.after_whole END
+        AS {ended}_not_after,
+    CASE WHEN {last}.ended_as IN ('closed', 'changed') THEN {last}.ended_as
+        WHEN {run}.after_whole IS NOT NULL THEN 'gap'
+        WHEN {last}.ended_as IN ('stopped', 'gap') THEN 'stopped' END AS {as_},
+    CASE WHEN {last}.ended_as IN ('closed', 'changed') THEN {last}.ended_evidence
+        WHEN {run}.after_whole IS NOT NULL THEN 'inferred' END AS {evidence}"""
+
+
+def began(first: str, run: str, prefix: str = "began", kind: str = "begun") -> str:
+    """Return the four columns of a beginning, from the first row and the run it belongs to."""
+    return _BEGAN.format(first=first, run=run, began=prefix, as_=f"{kind}_as", evidence=f"{kind}_evidence")
+
+
+def ended(last: str, run: str, prefix: str = "ended", kind: str = "ended") -> str:
+    """Return the four columns of an end, from the last row and the run it belongs to."""
+    return _ENDED.format(last=last, run=run, ended=prefix, as_=f"{kind}_as", evidence=f"{kind}_evidence")
+
+
+# The first and last rows of each group travel as structs: one pass, no join back.
+_FIRST: Final = (
+    "recording",
+    "begun_after",
+    "first_seen",
+    "begun_as",
+    "begun_evidence",
+    "pid",
+    "program",
+    "state",
+)
+_LAST: Final = (
+    "recording",
+    "last_seen",
+    "ended_by",
+    "ended_as",
+    "ended_evidence",
+    "pid",
+    "program",
+    "state",
+)
+
+
+def first_of(row: str) -> str:
+    """Return what is needed of a group's first row, as a struct.
+
+    All of a struct is read once any of it is: what few questions need, like `holders`, stays outside.
+    """
+    return "{" + ", ".join(f"'{name}': {row}.{name}" for name in _FIRST) + "}"
+
+
+def last_of(row: str) -> str:
+    """Return what is needed of a group's last row, as a struct."""
+    return "{" + ", ".join(f"'{name}': {row}.{name}" for name in _LAST) + "}"
+
+
+PERIODS: Final = f"""
+CREATE VIEW base.periods AS
+WITH placed AS (
+    SELECT s.*, runs.boot,
+        row_number() OVER w AS place,
+        lag(s.ended_as) OVER w AS ended_before,
+        lag(s.ended_by) OVER w AS ended_before_by
+    FROM main.sockets s JOIN base.runs runs ON runs.host = s.host AND runs.recording = s.recording
+    WINDOW w AS (
+        PARTITION BY s.host, runs.boot, s.netns, s.protocol, s.family, s.local_address, s.local_port,
+            s.remote_address, s.remote_port, s.state, s.socket_id
+        ORDER BY s.first_seen, s.last_seen, s.begun_as = 'carried'
+    )
+), cut AS (
+    SELECT *, sum(CASE
+        WHEN ended_before IN ('carried', 'stopped', 'gap') AND begun_as IN ('carried', 'found') THEN 0
+        WHEN ended_before = 'changed' AND begun_as = 'changed' AND first_seen <= ended_before_by THEN 0
+        ELSE 1 END) OVER (
+        PARTITION BY host, boot, netns, protocol, family, local_address, local_port,
+            remote_address, remote_port, state, socket_id
+        ORDER BY place ROWS UNBOUNDED PRECEDING
+    ) AS period
+    FROM placed
+), merged AS (
+    SELECT host, boot, netns, protocol, family, local_address, local_port, remote_address, remote_port, state,
+        socket_id, period, any_value(interface) AS interface,
+        arg_min({first_of("cut")}, place) AS first, arg_max({last_of("cut")}, place) AS last,
+        arg_max_null(holders, place) AS holders,
+        min(first_seen) AS first_seen, max(last_seen) AS last_seen
+    FROM cut
+    GROUP BY host, boot, netns, protocol, family, local_address, local_port, remote_address, remote_port,
+        state, socket_id, period
+)
+SELECT m.host, m.netns, m.socket_id, m.protocol, m.family, m.local_address, m.local_port, m.remote_address,
+    m.remote_port, m.state, m.interface, m.first.pid AS first_pid, m.first.program AS first_program,
+    m.last.pid AS pid, m.last.program AS program, m.holders,{began("m.first", "f")}
+    m.last_seen,{ended("m.last", "l")},
+    m.last.recording AS recording
+FROM merged m
+JOIN base.runs f ON f.host = m.host AND f.recording = m.first.recording
+JOIN base.runs l ON l.host = m.host AND l.recording = m.last.recording
+"""
+
+# What follows an end on the same address is a restart. Each period stands twice in the order of time,
+# where it ends and where it begins: the next beginning after an end is then one window away, partitioned
+# by the port, and the files are read once.
+LISTENERS: Final = """
+CREATE VIEW listeners AS
+WITH twice AS (
+    SELECT p.*, side.ends, CASE WHEN side.ends THEN p.ended_not_before ELSE p.began_not_before END AS moment
+    FROM base.periods p CROSS JOIN (VALUES (true), (false)) side(ends)
+    WHERE p.state IN ('LISTEN', 'UNCONN') AND p.remote_port = 0
+        AND (p.state = 'LISTEN') = (p.protocol IN ('tcp', 'sctp'))
+), followed AS (
+    SELECT *, first_value(CASE WHEN NOT ends AND moment IS NOT NULL THEN
+            {'not_before': began_not_before, 'not_after': began_not_after,
+             'pid': first_pid, 'program': first_program}
+            END IGNORE NULLS) OVER (
+        PARTITION BY host, netns, protocol, local_address, local_port
+        ORDER BY moment NULLS LAST, ends DESC ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+    ) AS again
+    FROM twice
+)
+SELECT host, netns, socket_id, protocol, family, local_address, local_port, interface,
+    first_pid, first_program, pid, program, holders,
+    began_not_before, began_not_after, begun_as, begun_evidence,
+    last_seen, ended_not_before, ended_not_after, ended_as, ended_evidence,
+    again.not_before AS again_not_before, again.not_after AS again_not_after,
+    again.pid AS again_pid, again.program AS again_program, recording
+FROM followed WHERE ends
+"""
+
+# A process has a row for each command line it ran under; it is one process all the same.
+PROCESSES: Final = f"""
+CREATE VIEW base.process_spans AS
+WITH whole AS (
+    SELECT p.host, runs.boot, p.pid, p.start_time,
+        arg_max({{'recording': p.recording, 'last_seen': p.last_seen, 'ended_by': p.ended_by,
+            'ended_as': p.ended_as, 'ended_evidence': p.ended_evidence, 'comm': p.comm, 'argv': p.argv,
+            'exe': p.exe}}, (p.first_seen, p.last_seen, p.begun_as = 'carried')) AS last,
+        max(p.last_seen) AS last_seen
+    FROM main.processes p JOIN base.runs runs ON runs.host = p.host AND runs.recording = p.recording
+    GROUP BY p.host, runs.boot, p.pid, p.start_time
+)
+SELECT w.host, w.pid, w.start_time, w.last.comm AS comm, w.last.argv AS argv, w.last.exe AS exe,
+    CASE WHEN len(w.last.argv) = 0 THEN w.last.comm
+        WHEN w.last.argv[1] LIKE '/%' THEN parse_filename(w.last.argv[1]) ELSE w.last.argv[1] END AS program,
+    w.last_seen,{ended("w.last", "l")}
+FROM whole w JOIN base.runs l ON l.host = w.host AND l.recording = w.last.recording
+"""

@@ -1,0 +1,1 @@
+"""Questions about a capture, answered from its catalog."""

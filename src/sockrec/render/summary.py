@@ -1,0 +1,100 @@
+"""What a capture holds, as lines for a person; the facts are those of `sockrec.query.info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Any, Final
+
+from sockrec.model import durations, timetext
+from sockrec.render.escape import terminal
+from sockrec.render.live import size
+
+_MOST_GAPS: Final = 20
+
+
+def text(facts: Mapping[str, Any], zone: tzinfo) -> str:
+    """Return the facts as text, each line ended."""
+    lines = [
+        f"capture     {terminal(facts['capture'])}",
+        f"hosts       {terminal(', '.join(facts['hosts']))}",
+    ]
+    if facts["span"]:
+        first, last = facts["span"]
+        length = durations.show(last - first)
+        lines.append(f"recorded    {timetext.span(first, last, zone)} ({length})")
+    lines.append(f"samples     {_samples(facts)}")
+    if facts["recording_now"]:
+        lines.append(f"now         being recorded: {terminal(', '.join(facts['recording_now']))}")
+    for told in facts["recordings"]:
+        lines += _recording(told, zone)
+    lines += _tables(facts)
+    lines += _gaps(facts, zone)
+    lines += [f"damage      {terminal(damage)}" for damage in facts["damages"]]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _samples(facts: Mapping[str, Any]) -> str:
+    parts = [f"{facts['samples']:,}"]
+    if facts["samples_not_whole"]:
+        parts.append(f"{facts['samples_not_whole']:,} not whole")
+    if facts["ticks_missed"]:
+        parts.append(f"{facts['ticks_missed']:,} missed")
+    if facts["cpu_us_per_sample"] is not None:
+        parts.append(f"{durations.show(facts['cpu_us_per_sample'])} of CPU each")
+    return ", ".join(parts)
+
+
+def _recording(told: Mapping[str, Any], zone: tzinfo) -> list[str]:
+    when = "no sample"
+    if told["first"] is not None:
+        when = f"{timetext.span(told['first'], told['last'], zone)}, {told['samples']:,} samples"
+    end = told.get("ended_as") or "not ended: it is being recorded, or its recorder died"
+    lines = [f"recording   {terminal(str(told.get('recording')))}  {when}; {terminal(str(end))}"]
+    options = told.get("options")
+    interval = options.get("interval_us") if isinstance(options, dict) else None
+    about = [
+        f"host {told.get('host')}",
+        f"Linux {told.get('kernel')}",
+        f"time zone {told.get('time_zone')}",
+        *([f"every {durations.show(interval)}"] if isinstance(interval, (int, float)) else []),
+        *_privileges(told.get("privileges")),
+    ]
+    lines.append(f"            {terminal(', '.join(about))}")
+    unavailable = told.get("unavailable")
+    if isinstance(unavailable, list):
+        lines += [f"            not seen: {terminal(str(what))}" for what in unavailable]
+    return lines
+
+
+def _privileges(privileges: object) -> list[str]:
+    if not isinstance(privileges, dict) or "uid" not in privileges:
+        return []
+    return ["as root" if privileges["uid"] == 0 else f"as uid {privileges['uid']}"]
+
+
+def _tables(facts: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (name, f"{told['rows']:,} rows", size(told["bytes"]), f"{told['files']:,} files")
+        for name, told in facts["tables"].items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"{'tables' if not place else '':<12}{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  "
+        f"{row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
+        for place, row in enumerate(rows)
+    ]
+    if facts["journal_bytes"]:
+        lines.append(f"            and {size(facts['journal_bytes'])} of journal, not sealed yet")
+    return lines
+
+
+def _gaps(facts: Mapping[str, Any], zone: tzinfo) -> list[str]:
+    lines = []
+    for gap in facts["gaps"][:_MOST_GAPS]:
+        span = timetext.span(gap["not_before"], gap["not_after"], zone)
+        length = durations.show(max(0, gap["not_after"] - gap["not_before"]))
+        lines.append(f"gap         {terminal(gap['host'])}  {span} ({length}): {terminal(gap['why'])}")
+    if len(facts["gaps"]) > _MOST_GAPS:
+        lines.append(f"            and {len(facts['gaps']) - _MOST_GAPS:,} more: sockrec sql 'FROM gaps'")
+    return lines

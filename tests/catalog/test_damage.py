@@ -1,0 +1,194 @@
+"""Damaged files are left out and told; what is whole is read; a recorder may write meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sockrec.catalog import open_catalog
+from sockrec.errors import CaptureError, UsageError
+from sockrec.query.when import when
+from sockrec.store import segments
+from sockrec.store.layout import Layout, stem
+from tests.catalog.captures import Part
+
+
+def _three_parts(root: Path) -> list[Part]:
+    parts = []
+    for number in range(3):
+        part = Part(root, 10 * number, 10 * number + 9, part=number)
+        part.socket(1, 10 * number, 10 * number + 9, "carried" if number else "found", "carried")
+        for id_ in range(2, 1500):
+            part.connection(
+                id_ + 2000 * number, 10 * number + 1, 10 * number + 2, local_address=f"10.0.{number}.5"
+            )
+        parts.append(part.write())
+    return parts
+
+
+def _break_page(path: Path, column: str = "local_address") -> None:
+    """Overwrite the middle of a column's pages; both ends of the file stay whole."""
+    meta = pq.read_metadata(path)
+    names = [meta.schema.column(place).path for place in range(meta.num_columns)]
+    chunk = meta.row_group(0).column(names.index(column))
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * chunk.total_compressed_size)
+
+
+def test_a_page_damaged_inside_shows_at_the_question_and_is_left_out(tmp_path: Path) -> None:
+    parts = _three_parts(tmp_path)
+    broken = parts[1].path("sockets")
+    _break_page(broken)
+    with open_catalog(tmp_path) as catalog:
+        assert catalog.damages == []
+        assert catalog.rows("SELECT count(DISTINCT local_address) FROM sockets WHERE remote_port > 0") == [
+            (2,)
+        ]
+        assert [damage.path for damage in catalog.damages] == [broken]
+        assert str(broken) in str(catalog.damages[0])
+        assert catalog.rows("SELECT count(*) FROM samples") == [(30,)]
+        catalog.refresh()
+        assert [damage.path for damage in catalog.damages] == [broken]
+
+
+def test_a_segment_lost_in_the_middle_ends_nothing(tmp_path: Path) -> None:
+    """The socket is carried into the lost part and out of it: one period."""
+    parts = _three_parts(tmp_path)
+    _break_page(parts[1].path("sockets"))
+    with open_catalog(tmp_path) as catalog:
+        assert when(catalog, "port 7071 stopped listening").fetchall() == []
+        assert catalog.rows("SELECT count(*) FROM listeners") == [(1,)]
+        assert len(catalog.damages) == 1
+
+
+def test_damage_of_what_the_opening_reads_is_left_out_too(tmp_path: Path) -> None:
+    parts = _three_parts(tmp_path)
+    _break_page(parts[0].path("samples"), "began_at")
+    with open_catalog(tmp_path) as catalog:
+        assert catalog.rows("SELECT count(*) FROM samples") == [(20,)]
+        assert len(catalog.damages) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1" + b"\x00" * 100 + b"PAR1"])
+def test_files_that_are_no_parquet_are_told_at_once(tmp_path: Path, content: bytes) -> None:
+    parts = _three_parts(tmp_path)
+    parts[2].path("sockets").write_bytes(content)
+    with open_catalog(tmp_path) as catalog:
+        assert len(catalog.damages) == 1
+        assert catalog.rows("SELECT count(DISTINCT local_address) FROM sockets WHERE remote_port > 0") == [
+            (2,)
+        ]
+
+
+def test_a_statement_that_is_wrong_is_no_damage(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 1)
+    part.socket(1, 0, 1, "found", "stopped")
+    part.write()
+    with open_catalog(tmp_path) as catalog:
+        for sql in (
+            "SELECT nope FROM sockets",
+            "SELECT program::INT FROM sockets",
+            "SELECT error('x') FROM sockets",
+        ):
+            with pytest.raises(UsageError) as caught:
+                catalog.rows(sql)
+            assert "\n" not in str(caught.value)
+        assert catalog.damages == []
+
+
+def test_nothing_readable_is_an_error_of_the_capture(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 1)
+    part.socket(1, 0, 1, "found", "stopped")
+    part.write()
+    for file in tmp_path.rglob("*.parquet"):
+        file.write_bytes(b"garbage")
+    with pytest.raises(CaptureError, match="can be read"):
+        open_catalog(tmp_path)
+
+
+def test_segments_dropped_by_retention_meanwhile_are_no_damage(tmp_path: Path) -> None:
+    parts = _three_parts(tmp_path)
+    with open_catalog(tmp_path) as catalog:
+        for table in ("sockets", "samples", "activity", "processes", "unix_sockets"):
+            parts[0].path(table).unlink()
+        assert catalog.rows("SELECT count(*) FROM samples") == [(20,)]
+        assert catalog.rows("SELECT count(DISTINCT local_address) FROM sockets WHERE remote_port > 0") == [
+            (2,)
+        ]
+        assert catalog.damages == []
+
+
+def test_rows_still_open_are_known_as_such_or_as_broken_off(tmp_path: Path) -> None:
+    """Nobody holds the recorder's lock: the journal is a dead recorder's."""
+    part = Part(tmp_path, 0, 4)
+    part.socket(1, 0, 4, "found", None)
+    part.journal()
+    with open_catalog(tmp_path) as catalog:
+        assert catalog.rows("SELECT ended_as, ended_by FROM sockets") == [("gap", None)]
+        assert catalog.rows("SELECT ended_as, ended_not_after FROM listeners") == [("stopped", None)]
+        assert when(catalog, "port 7071 stopped listening").fetchall() == []
+
+
+def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 4)
+    part.socket(1, 0, 4, "found", None)
+    path = part.journal()
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:40])
+    with open_catalog(tmp_path) as catalog:
+        assert catalog.rows("SELECT count(*) FROM sockets") == [(1,)]
+
+
+def test_sealing_meanwhile_changes_no_answer(tmp_path: Path) -> None:
+    """Each row is seen exactly once, however a question falls into the change of files."""
+    layout = Layout(tmp_path)
+    parts = []
+    for number in range(12):
+        part = Part(tmp_path, 10 * number, 10 * number + 9, part=number)
+        part.socket(1, 10 * number, 10 * number + 9, "carried" if number else "found", "carried")
+        part.journal(end="carried")
+        parts.append(part)
+
+    def seal() -> None:
+        for part in parts:
+            segments.seal(layout, part.host, stem(part.recording, part.part))
+
+    sealer = threading.Thread(target=seal)
+    sealer.start()
+    asked = 0
+    with open_catalog(tmp_path) as held:
+        while sealer.is_alive() or asked < 3:
+            with open_catalog(tmp_path) as catalog:
+                assert catalog.rows("SELECT count(*) FROM samples") == [(120,)]
+                assert catalog.rows("SELECT count(*) FROM sockets") == [(12,)]
+                assert catalog.rows("SELECT count(*) FROM listeners") == [(1,)]
+                assert catalog.damages == []
+            held.refresh()
+            assert held.rows("SELECT count(*) FROM sockets") == [(12,)]
+            asked += 1
+        sealer.join()
+        assert held.rows("SELECT count(*) FROM sockets") == [(12,)]
+
+
+def test_a_capture_may_lie_behind_a_symbolic_link(tmp_path: Path) -> None:
+    part = Part(tmp_path / "real", 0, 1)
+    part.socket(1, 0, 1, "found", "stopped")
+    part.write()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with open_catalog(tmp_path / "link") as catalog:
+        assert catalog.rows("SELECT count(*) FROM sockets") == [(1,)]
+
+
+def test_a_capture_can_be_moved(tmp_path: Path) -> None:
+    part = Part(tmp_path / "one", 0, 1)
+    part.socket(1, 0, 1, "found", "stopped")
+    part.write()
+    shutil.move(tmp_path / "one", tmp_path / "two")
+    with open_catalog(tmp_path / "two") as catalog:
+        assert catalog.rows("SELECT count(*) FROM sockets") == [(1,)]

@@ -1,0 +1,106 @@
+"""`sockrec.open`: the questions as a library."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import sockrec
+from sockrec.errors import CaptureError, UsageError
+from tests.catalog.captures import Part, began, ended
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> sockrec.Capture:
+    """Give a capture of a crash and a restart, recorded where clocks are an hour ahead."""
+    part = Part(tmp_path, 0, 30, facts={"time_zone": "Europe/Berlin"})
+    part.socket(1, 0, 9, "found", "closed")
+    part.socket(2, 15, 30, "opened", "stopped", pid=4377)
+    part.connection(3, 2, 4)
+    part.active(1, 5, recv_q=9)
+    part.write()
+    return sockrec.open(tmp_path)
+
+
+def test_every_question_is_a_relation(capture: sockrec.Capture) -> None:
+    with capture:
+        assert capture.when("port 7071 stopped listening").project("not_before, not_after").fetchall() == [
+            (began(9), ended(10))
+        ]
+        assert (
+            capture.port(7071).count("*").fetchall()
+            == capture.port("7071/tcp").count("*").fetchall()
+            == [(4,)]
+        )
+        assert capture.listeners().project("pid").fetchall() == [(4121,), (4377,)]
+        assert capture.connections().project("role").fetchall() == [("server",)]
+        assert capture.gaps().fetchall() == []
+        assert capture.samples().count("*").fetchall() == [(31,)]
+        assert capture.at("start+6s").project("socket_id, recv_q").fetchall() == [(1, 9)]
+        assert capture.changes("start+8s", "end").project("what").fetchall() == [("closed",), ("opened",)]
+        assert capture.sentences("port 7071 started listening")[1].startswith(
+            "port 7071 (tcp 10.0.0.5:7071) started"
+        )
+        assert capture.hosts == ["web-1"]
+        assert capture.info()["samples"] == 31
+        assert capture.recordings[0]["kernel"] == "6.18.0"
+        assert capture.damages == []
+
+
+def test_moments_are_the_captures_own_time_or_aware(capture: sockrec.Capture) -> None:
+    assert capture.time("11:32:06") == capture.time("2026-11-20T10:32:06Z") == began(6)
+    assert capture.time("11:32:06").isoformat() == "2026-11-20T11:32:06+01:00"
+    ids = [capture.at(moment).project("socket_id").fetchall() for moment in ("11:32:20", began(20))]
+    assert ids == [[(2,)], [(2,)]]
+    for nonsense in ("12:00", "noonish", datetime(2026, 11, 20, 10, 32)):
+        with pytest.raises(UsageError):
+            capture.at(nonsense)
+
+
+def test_sql_binds_and_only_reads(capture: sockrec.Capture) -> None:
+    sql = "SELECT count(*) FROM listeners WHERE local_port = "
+    assert capture.sql(sql + "?", [7071]).fetchall() == [(2,)]
+    assert capture.sql(sql + "$port", {"port": 80}).fetchall() == [(0,)]
+    for wrong in (
+        "DROP VIEW sockets",
+        "SELECT nope FROM sockets",
+        "WITH d AS (COPY sockets TO 'x') SELECT 1",
+    ):
+        with pytest.raises(UsageError):
+            capture.sql(wrong).fetchall()
+
+
+def test_a_relation_read_halfway_blocks_nothing(capture: sockrec.Capture) -> None:
+    reader = capture.sql("SELECT range AS x FROM range(100000)").to_arrow_reader(10)
+    assert reader.read_next_batch().num_rows == 10
+    assert len(capture.when("port 7071 stopped listening").fetchall()) == 1
+    assert reader.read_next_batch().num_rows == 10
+
+
+def test_which_capture_is_meant(
+    capture: sockrec.Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOCKREC_CAPTURE", str(tmp_path))
+    with sockrec.open() as found:
+        assert found.path == tmp_path
+    with pytest.raises(CaptureError):
+        sockrec.open(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CaptureError):
+        sockrec.open(tmp_path / "empty")
+
+
+def test_a_closed_capture_says_so(capture: sockrec.Capture) -> None:
+    capture.close()
+    with pytest.raises(CaptureError, match="closed"):
+        capture.listeners()
+
+
+def test_zones_unknown_here_are_utc(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 3, facts={"time_zone": "Mars/Base"})
+    part.write()
+    with sockrec.open(tmp_path) as found:
+        assert found.time("10:32:01") == began(1)
+        assert found.zone == UTC

@@ -1,0 +1,1 @@
+"""What was at a moment, and moments one after the other at their own pace."""

@@ -1,0 +1,190 @@
+"""The sockets of a capture as one sample found them, ready for netstat's format.
+
+Times are microseconds UTC. What counts as held in a sample follows from the four time bounds of
+the `sockets` table: evidence that it held must touch the sample.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from sockrec.errors import NothingMatchedError, UsageError
+from sockrec.model.netstat_row import NetstatRow
+
+if TYPE_CHECKING:
+    import duckdb
+
+Answer = TypeVar("Answer")
+
+
+class Asked(Protocol):
+    """What answers questions to a capture: a `sockrec.catalog.Catalog`."""
+
+    def run(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        """Return `question(connection)`, over what of the capture can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of all sockets on one host; times in microseconds UTC."""
+
+    host: str
+    recording: str
+    number: int
+    began_us: int
+    ended_us: int
+    interval_us: int
+    incomplete_why: str | None
+
+
+_SAMPLE: Final = """
+SELECT host, recording, number, epoch_us(began_at), epoch_us(ended_at), interval_us,
+    CASE WHEN complete THEN NULL ELSE coalesce(incomplete_why, 'reason unknown') END
+FROM samples WHERE host = $host
+"""
+
+# The rows of the sample that ended at $ended. A row that a segment's edge cut appears twice in the
+# sample of the cut: the older one counts there.
+_HELD: Final = """
+host = $host AND recording = $recording
+    AND first_seen <= make_timestamptz($ended) AND last_seen >= make_timestamptz($began)
+    AND (begun_as IS DISTINCT FROM 'carried' OR first_seen < make_timestamptz($began))
+"""
+
+# The kernel counts timers in ticks of 1/100 s, rounded down (USER_HZ).
+_ROWS: Final = f"""
+WITH held AS (
+    SELECT protocol, family, local_address, local_port, remote_address, remote_port, state,
+        uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($ended) AS sample_ended
+    FROM sockets WHERE {_HELD}
+), moved AS (
+    SELECT a.socket_id, a.read_at AS moved_at, a.recv_q, a.send_q, a.timer, a.timer_deadline,
+        a.retransmits, a.probes
+    FROM activity a
+    WHERE a.host = $host AND a.recording = $recording AND a.read_at <= make_timestamptz($ended)
+), running AS (
+    SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
+    FROM processes WHERE {_HELD} GROUP BY pid
+)
+SELECT h.protocol, h.family, h.local_address, h.local_port, h.remote_address, h.remote_port, h.state,
+    coalesce(m.recv_q, 0), coalesce(m.send_q, 0), coalesce(h.uid, 0), coalesce(h.inode, 0),
+    h.pid, coalesce(p.argv0, h.program, ''), coalesce(h.owner, ''), coalesce(m.timer, 'off'),
+    coalesce(greatest(0, (epoch_us(m.timer_deadline) - $at) // 10000), 0) / 100.0,
+    coalesce(m.retransmits, 0), coalesce(m.probes, 0)
+FROM held h
+    ASOF LEFT JOIN moved m ON m.socket_id = h.socket_id AND m.moved_at <= h.sample_ended
+    LEFT JOIN running p ON p.pid = h.pid AND h.owner = 'held'
+ORDER BY h.rank, h.protocol, h.family
+"""
+
+_ARGV0_FIELD: Final = NetstatRow._fields.index("argv0")
+# Captures spell a byte that is no UTF-8 as \\xNN; netstat prints the byte.
+_ESCAPED: Final = re.compile(r"\\x([89a-f][0-9a-f])")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
+
+
+class Moments:
+    """The moments of one host in a capture.
+
+    `host` may be None if the capture holds one host only. Raises `UsageError` for a host that is
+    not in it, or if several are and none is named; `NothingMatchedError` if it holds no sample at all.
+    """
+
+    def __init__(self, capture: Asked, host: str | None = None) -> None:
+        self._capture = capture
+        self.host = self._choose(host)
+
+    def _ask(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self._capture.run(lambda connection: connection.execute(sql, values).fetchall())
+
+    def _choose(self, host: str | None) -> str:
+        hosts = [str(name) for (name,) in self._ask("SELECT DISTINCT host FROM samples ORDER BY host")]
+        if not hosts:
+            raise NothingMatchedError("this capture holds no sample yet")
+        if host in hosts:
+            return str(host)
+        if host is None and len(hosts) == 1:
+            return hosts[0]
+        problem = "several hosts are recorded" if host is None else f"no host {host!r} is recorded"
+        raise UsageError(f"{problem} here; name one with --host: {', '.join(hosts)}")
+
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Return (begin of the first sample, end of the last) of each recording, in order of time."""
+        found = self._ask(
+            "SELECT epoch_us(min(began_at)) AS first, epoch_us(max(ended_at)) FROM samples"
+            " WHERE host = $host GROUP BY recording ORDER BY first",
+            host=self.host,
+        )
+        return tuple((first, last) for first, last in found)
+
+    def at(self, moment_us: int) -> Sample:
+        """Return the sample in force at a moment: the latest that had begun.
+
+        Raises `NothingMatchedError` if there is none that early.
+        """
+        found = self._ask(
+            f"{_SAMPLE} AND began_at <= make_timestamptz($at) ORDER BY began_at DESC LIMIT 1",
+            host=self.host,
+            at=moment_us,
+        )
+        if not found:
+            raise NothingMatchedError("nothing was recorded at or before that moment")
+        return Sample(*found[0])
+
+    def after(self, began_us: int, until_us: int | None = None) -> list[Sample]:
+        """Return the samples that began after one moment and not after another, in order."""
+        until = "" if until_us is None else "AND began_at <= make_timestamptz($until)"
+        values = {"host": self.host, "began": began_us} | ({} if until_us is None else {"until": until_us})
+        found = self._ask(
+            f"{_SAMPLE} AND began_at > make_timestamptz($began) {until} ORDER BY began_at", **values
+        )
+        return [Sample(*row) for row in found]
+
+    def between(self, first_us: int, last_us: int) -> Iterator[Sample]:
+        """Yield the sample in force at the first moment, then all that began until the last."""
+        first = self.at(first_us)
+        yield first
+        yield from self.after(first.began_us, last_us)
+
+    def rows(self, sample: Sample, at_us: int | None = None) -> list[NetstatRow]:
+        """Return the internet sockets of a sample in the kernel's order.
+
+        Queues and timers are as last read by then; what is left of a timer is counted from
+        `at_us` (default: the end of the sample), and is never less than 0.
+        """
+        found = self._ask(
+            _ROWS,
+            host=sample.host,
+            recording=sample.recording,
+            began=sample.began_us,
+            ended=sample.ended_us,
+            at=sample.ended_us if at_us is None else at_us,
+        )
+        return [self._row(values) for values in found]
+
+    @staticmethod
+    def _row(values: tuple[Any, ...]) -> NetstatRow:
+        row = NetstatRow(*values)
+        return row._replace(argv0=_unescaped(row.argv0)) if "\\x" in row.argv0 else row
+
+    def silence(self, sample: Sample, moment_us: int) -> tuple[int, int | None] | None:
+        """Return the stretch without samples that a moment lies in, if samples were due in it.
+
+        (end of the sample before, begin of the next or None): what is shown for the moment is
+        then as of the former. None if the moment is within two intervals of its sample.
+        """
+        if moment_us <= sample.ended_us + 2 * sample.interval_us:
+            return None
+        following = self._ask(
+            "SELECT epoch_us(min(began_at)) FROM samples"
+            " WHERE host = $host AND began_at > make_timestamptz($at)",
+            host=self.host,
+            at=moment_us,
+        )
+        return sample.ended_us, following[0][0]

@@ -1,0 +1,107 @@
+"""What the verbs that read share: opening a capture, telling its damage, printing rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import tzinfo
+
+    import duckdb
+
+    from sockrec.catalog import Catalog
+
+CaptureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--capture",
+        "-C",
+        help="The capture to read; else $SOCKREC_CAPTURE, else the newest in the default folder.",
+    ),
+]
+TimeZoneOption = Annotated[
+    str | None, typer.Option("--tz", help="Time zone of the times shown; else that of the recorded host.")
+]
+Rows = list[tuple[Any, ...]]
+
+
+@contextmanager
+def opened(capture: Path | None) -> Iterator[Catalog]:
+    """Open the capture that is meant; when it is left, say on stderr what of it could not be read."""
+    from sockrec.catalog import open_catalog
+    from sockrec.store.locate import locate
+
+    with open_catalog(locate(capture)) as catalog:
+        try:
+            yield catalog
+        except BrokenPipeError:
+            # Who reads our output has had enough: no error. Python would flush, and complain, at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        finally:
+            tell_damages(catalog)
+
+
+def tell_damages(catalog: Catalog) -> None:
+    """Print one line on stderr for everything that is left out."""
+    from sockrec.render.escape import terminal
+
+    for damage in catalog.damages:
+        typer.echo(f"sockrec: left out: {terminal(str(damage))}", err=True)
+
+
+def zone(catalog: Catalog, name: str | None) -> tzinfo:
+    """Return the time zone asked for, else the capture's; raises `UsageError` for an unknown one."""
+    from sockrec.catalog import times
+    from sockrec.model import timetext
+
+    return timetext.zone(name) if name else times.zone_of(catalog)
+
+
+def numeric(kinds: Iterable[object]) -> list[bool]:
+    """Tell which of some DuckDB types are numbers."""
+    names = ("DECIMAL", "DOUBLE", "FLOAT", "BIGINT", "HUGEINT", "INTEGER", "SMALLINT", "TINYINT")
+    return [str(kind).removeprefix("U").split("(")[0] in names for kind in kinds]
+
+
+def dicts(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    """Return all rows as mappings from column names."""
+    columns = relation.columns
+    return [dict(zip(columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def show(name: str, relation: duckdb.DuckDBPyRelation) -> None:
+    """Print a small relation in a format by its name; raises `UsageError` for an unknown one."""
+    from sockrec.render import formats
+
+    write(formats.whole(name, relation.columns, relation.fetchall(), numeric(relation.types)))
+
+
+def show_rows(name: str, columns: Sequence[str], rows: Rows) -> None:
+    """Print rows without number columns in a format by its name; raises `UsageError` for an unknown one."""
+    from sockrec.render import formats
+
+    write(formats.whole(name, columns, rows, [False] * len(columns)))
+
+
+def check_format(name: str, *more: str) -> None:
+    """Raise `UsageError` for a format that is none: before any work is done."""
+    from sockrec.errors import UsageError
+    from sockrec.render.formats import FORMATS
+
+    if name not in FORMATS and name not in more:
+        raise UsageError(f"there is no format {name!r}: give one of {', '.join((*more, *FORMATS))}")
+
+
+def write(text: str) -> None:
+    """Write to stdout at once; what its encoding can't hold is written as a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()

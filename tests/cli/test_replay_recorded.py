@@ -1,0 +1,94 @@
+"""Record, replay, compare: what the recorder kept of 200 populations prints as netstat printed them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sockrec.catalog import Catalog, open_catalog
+from sockrec.model.netstat_row import NetstatRow
+from sockrec.render.names import Names
+from sockrec.replay.moment import Moments
+from tests.support.command import CLEAN, SOCKREC, recording
+from tests.support.netns import Namespace
+from tests.support.netstat_judge import TIMER_TOLERANCE, judge, run_netstat, seconds, without_seconds
+from tests.support.populations import Population
+
+# Without -n netstat asks DNS for each address, which there is none of in a namespace: 20 s a run.
+FLAG_SETS = (
+    "-tulpn", "-antp", "-anoe", "-tuwan", "-W -ant", "-4 -an", "-6 -an", "-w --numeric-hosts", "-tuwUanpeoW",
+)  # fmt: skip
+
+
+class Recorded:
+    """The sockets as the recorder that runs now has them, each time in a sample taken from then on."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def rows(self) -> list[NetstatRow]:
+        """Return the first sample that begins after now, with timers as in that sample."""
+        now = time.time_ns() // 1000
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            self._catalog.refresh()
+            moments = Moments(self._catalog)
+            if later := moments.after(now):
+                return moments.rows(later[0])
+            time.sleep(0.02)
+        raise AssertionError("the recorder takes no samples any more")
+
+
+@pytest.mark.parametrize("seed", range(1000, 1200))
+def test_what_was_recorded_prints_as_netstat_printed_it(seed: int, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    with Population(seed) as population, recording(population.namespace, capture, interval="50ms"):
+        catalog = open_catalog(capture)
+        names = Names.from_json(catalog.recordings[0]["names"])
+        judge(population.namespace, Recorded(catalog).rows, names, FLAG_SETS)
+        catalog.close()
+
+
+@pytest.mark.parametrize("flags", ["-tulpn", "-antp", "-anoe", "-tW --numeric-hosts", "-4an", "-6an", "-wan"])
+def test_the_command_prints_it_too(flags: str, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    with Population(7) as population:
+        with recording(population.namespace, capture, interval="50ms"):
+            theirs, moment = _steady(population.namespace, flags)
+        done = population.namespace.run(
+            SOCKREC,
+            "replay",
+            "-C",
+            capture,
+            "--at",
+            moment,
+            *flags.split(),
+            env=CLEAN,
+            errors="surrogateescape",
+        )
+    assert done.returncode == 0
+    ours = done.stdout.encode(errors="surrogateescape")
+    assert without_seconds(ours) == without_seconds(theirs)
+    # What is left of a timer is counted down to the moment asked for.
+    for real, made in zip(seconds(theirs), seconds(ours), strict=True):
+        assert abs(real - made) <= TIMER_TOLERANCE + 0.05
+
+
+def _steady(namespace: Namespace, flags: str) -> tuple[bytes, str]:
+    """Return what netstat prints, and a moment, of a while in which nothing but timers moved."""
+    for _ in range(20):
+        before = run_netstat(namespace, flags.split())
+        time.sleep(0.15)
+        moment = datetime.now(UTC).isoformat()
+        now = run_netstat(namespace, flags.split())
+        time.sleep(0.15)
+        if (
+            without_seconds(before)
+            == without_seconds(now)
+            == without_seconds(run_netstat(namespace, flags.split()))
+        ):
+            return now, moment
+    raise AssertionError("the sockets never held still")

@@ -1,0 +1,73 @@
+"""The installed command, as a user runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sockrec.catalog import open_catalog
+from sockrec.errors import CaptureError
+from tests.support.netns import Namespace
+
+SOCKREC = str(Path(sys.executable).parent / "sockrec")
+# A terminal's size and a user's own settings must not reach what tests compare.
+CLEAN = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "SOCKREC_CAPTURE", "TZ"}}
+
+
+def sockrec(
+    *words: str | os.PathLike[str], env: Mapping[str, str] = CLEAN, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end, with stdout and stderr as text."""
+    command = [SOCKREC, *(os.fspath(word) for word in words)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, input=stdin, timeout=120)
+
+
+def answer(*words: str | os.PathLike[str]) -> Any:
+    """Run it with `--format json`, expect success and silence on stderr, and return what it printed."""
+    done = sockrec(*words, "--format", "json")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return json.loads(done.stdout)
+
+
+def count_samples(capture: Path) -> int:
+    """Return how many samples a capture holds; 0 where there is none yet."""
+    try:
+        with open_catalog(capture) as catalog:
+            return int(catalog.rows("SELECT count(*) FROM samples")[0][0])
+    except CaptureError:
+        return 0
+
+
+def wait_for_samples(capture: Path, count: int, seconds: float = 20) -> None:
+    """Wait until a capture being recorded holds that many samples."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if count_samples(capture) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{capture} did not reach {count} samples")
+
+
+@contextlib.contextmanager
+def recording(
+    namespace: Namespace, capture: Path, *words: str, interval: str = "100ms"
+) -> Iterator[subprocess.Popen[str]]:
+    """Record inside a namespace, from the first sample until the block ends."""
+    before = count_samples(capture)
+    command = (SOCKREC, "record", "-C", str(capture), "--interval", interval, *words)
+    with namespace.popen(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=CLEAN) as process:
+        try:
+            wait_for_samples(capture, before + 1)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.wait(30)

@@ -1,0 +1,58 @@
+"""SQL of what is counted over time: changes of a level at a moment, and events in an interval."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Sockets are counted in samples: a row counts from the first sample that holds it on, until the
+# first that does not. A row cut by a segment's edge begins in the sample after the cut.
+STATES: Final = """
+WITH moved AS (
+    SELECT s.host, s.recording, s.state, b.began_at AS moment, 1 AS step
+    FROM sockets s ASOF JOIN samples b
+        ON b.host = s.host AND b.recording = s.recording AND s.first_seen <= b.ended_at
+    WHERE s.begun_as IS DISTINCT FROM 'carried'
+    UNION ALL
+    SELECT s.host, s.recording, s.state, b.began_at, 1
+    FROM sockets s ASOF JOIN samples b
+        ON b.host = s.host AND b.recording = s.recording AND s.first_seen < b.began_at
+    WHERE s.begun_as = 'carried'
+    UNION ALL
+    SELECT s.host, s.recording, s.state, e.began_at, -1
+    FROM sockets s ASOF JOIN samples e
+        ON e.host = s.host AND e.recording = s.recording AND s.last_seen < e.began_at
+)
+SELECT host, recording, state, moment, sum(step) AS step FROM moved GROUP BY ALL HAVING sum(step) <> 0
+ORDER BY state, host, moment
+"""
+
+EVENTS: Final = """
+SELECT (epoch_us({end}_not_after) - $first) // $step AS place, {end}_as = 'gap' AS in_gap, count(*) AS n
+FROM connections
+WHERE {where} AND {end}_not_after IS NOT NULL AND {end}_as NOT IN ('found', 'stopped')
+GROUP BY ALL ORDER BY place
+"""
+
+QUEUES: Final = """
+WITH lives AS (
+    SELECT host, recording, socket_id, bool_or(state = 'LISTEN') AS accepts, max(last_seen) AS last_seen
+    FROM sockets WHERE local_port = $port GROUP BY ALL
+), read AS (
+    SELECT l.host, l.recording, l.socket_id, l.accepts, l.last_seen, a.read_at, a.backlog_limit,
+        coalesce(a.recv_q, 0) AS recv_q, coalesce(a.send_q, 0) AS send_q
+    FROM lives l JOIN activity a USING (host, recording, socket_id)
+), moved AS (
+    SELECT host, recording, accepts, read_at AS moment, recv_q - lag(recv_q, 1, 0) OVER w AS recv_q,
+        send_q - lag(send_q, 1, 0) OVER w AS send_q
+    FROM read WINDOW w AS (PARTITION BY host, recording, socket_id ORDER BY read_at)
+    UNION ALL
+    SELECT r.host, r.recording, r.accepts, e.ended_at, -r.recv_q, -r.send_q
+    FROM (SELECT host, recording, accepts, any_value(last_seen) AS last_seen,
+            arg_max(recv_q, read_at) AS recv_q, arg_max(send_q, read_at) AS send_q
+        FROM read GROUP BY host, recording, socket_id, accepts) r
+    ASOF JOIN samples e ON e.host = r.host AND e.recording = r.recording AND r.last_seen < e.began_at
+)
+SELECT host, recording, accepts, moment, sum(recv_q) AS recv_q, sum(send_q) AS send_q,
+    (SELECT max(backlog_limit) FROM read WHERE accepts) AS backlog
+FROM moved GROUP BY ALL ORDER BY host, moment
+"""

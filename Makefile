@@ -1,8 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what they use.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests make network namespaces. Without root, a user namespace of our own allows that too.
-IN_NAMESPACES := $(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net --mount --propagation private)
 
 .PHONY: help demo test setup lint types contracts unit lock clean
 
@@ -41,18 +39,19 @@ setup: .venv/ready ## Make .venv and install what is missing (Debian packages wh
 	@$(BIN)/python -m pip install --quiet --constraint requirements.lock --group dev --editable '.[all]'
 	@touch .venv/ready
 
-lint: setup
+lint: setup ## Lint and format only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: setup ## Types only
 	$(BIN)/mypy
 
-contracts: setup
+contracts: setup ## Import contracts only
 	$(BIN)/lint-imports
 
-unit: setup
-	$(IN_NAMESPACES) $(BIN)/pytest -n 2
+unit: setup ## Tests and notebooks only (as root)
+	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
+	$(BIN)/pytest -n 2
 
 lock: ## Pin anew what `make setup` installs
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh && .venv/fresh/bin/pip install --quiet --upgrade pip
@@ -61,4 +60,4 @@ lock: ## Pin anew what `make setup` installs
 	rm -rf .venv/fresh
 
 clean: ## Remove what the targets above made
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .cache/benchmarks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -260,3 +260,108 @@ print(tracemalloc.get_traced_memory()[0] - before < 400_000)
 """)
     # 20 rounds of 500 inodes or more, at over 100 bytes each, if any of the three were kept.
     assert answer == ["True"]
+
+
+# What the scripts about thrifty updates begin with as well: 1,000 sockets of the first process.
+THRIFTY = """
+def thrifty(inodes, moment=0):
+    before = owners.work.walks, owners.work.patrolled
+    changed = owners.update(np.array(sorted(inodes), np.int64), moment, thrifty=True)
+    return (len(changed), owners.work.walks - before[0], owners.work.patrolled - before[1])
+held = [socket.socket() for _ in range(1000)]
+inodes = [inode_of(sock) for sock in held]
+"""
+
+
+def test_a_thrifty_update_does_not_patrol_and_finds_what_is_where_it_looks() -> None:
+    """New sockets by probes, new processes by a walk; and it walks nothing without a reason."""
+    answer = run_alone(
+        THRIFTY
+        + """
+update(inodes)
+print(*thrifty(inodes))
+late = socket.socket()
+inodes.append(inode_of(late))
+print(*thrifty(inodes), owners.holders(inodes[-1]))
+child = os.fork()
+if not child:
+    time.sleep(60)
+print(*thrifty(inodes), owners.holders(inodes[-1]) == (1, child))
+"""
+    )
+    assert answer == ["0 0 0", "1 0 0 (1,)", "1001 1 0 True"]
+
+
+def test_a_thrifty_update_walks_a_process_whose_number_of_descriptors_moved() -> None:
+    answer = run_alone(
+        THRIFTY
+        + """
+reading, writing = os.pipe()
+back, tell = os.pipe()
+child = os.fork()
+if not child:
+    for sock in held:
+        sock.close()
+    os.write(tell, b'closed')
+    os.read(reading, 1)
+    late = socket.socket()
+    os.write(tell, b'%d' % inode_of(late))
+    time.sleep(60)
+os.read(back, 100)
+update(inodes)
+os.write(writing, b'x')
+inodes.append(int(os.read(back, 100)))
+print(*thrifty(inodes), owners.holders(inodes[-1]) == (child,))
+"""
+    )
+    assert answer == ["1 1 0 True"]
+
+
+def test_what_a_thrifty_update_leaves_is_looked_for_by_the_next_that_is_not() -> None:
+    """Swapped in behind its back, one descriptor for another: nothing but a walk of the rest shows it."""
+    answer = run_alone(
+        THRIFTY
+        + """
+reading, writing = os.pipe()
+back, tell = os.pipe()
+child = os.fork()
+if not child:
+    for sock in held:
+        sock.close()
+    file = os.open('/dev/null', os.O_RDONLY)
+    os.write(tell, b'closed')
+    os.read(reading, 1)
+    late = socket.socket()
+    os.dup2(late.fileno(), file)
+    late.close()
+    os.write(tell, b'%d' % os.fstat(file).st_ino)
+    time.sleep(60)
+os.read(back, 100)
+update(inodes)
+os.write(writing, b'x')
+inodes.append(late := int(os.read(back, 100)))
+print(*thrifty(inodes), owners.holders(late), owners.reason(late))
+print(*thrifty(inodes, 5_000_000), owners.holders(late))
+print(update(inodes, 5_000_001)[0], owners.holders(late) == (child,), owners.reason(late))
+"""
+    )
+    assert answer == ["1 0 0 () exited", "0 0 0 ()", "1 True "]
+
+
+def test_thrifty_updates_never_count_as_a_search_in_vain() -> None:
+    """A socket is the kernel's once all tables were read twice; and its waits are left to pass meanwhile."""
+    answer = run_alone(
+        THRIFTY
+        + """
+nobodys = 4_000_000_000
+inodes.append(nobodys)
+update(inodes[:-1])
+for moment in range(0, 10_000_000, 1_000_000):
+    assert thrifty(inodes, moment)[1:] == (0, 0)
+print(owners.reason(nobodys))
+print(update(inodes, 10_000_000)[1], owners.reason(nobodys))
+print(thrifty(inodes, 12_000_000)[1], owners.reason(nobodys))
+print(update(inodes, 12_000_001)[1], owners.reason(nobodys))
+"""
+    )
+    assert answer == ["exited", "1 exited", "0 exited", "1 kernel"]

@@ -12,6 +12,7 @@ from sockrec.recorder.roster import DEADLINE_GRAIN_US, NEVER, Begun, Observed, R
 
 TCP, UDP = 6, 17
 INODE = 2
+OWNER = 3  # none of these sockets has one
 DEADLINE = 1
 
 # One socket as the kernel may show it: protocol, state, inode, and two numbers that move.
@@ -91,8 +92,19 @@ def observed(sockets: Seen, order: list[int], doubtful: frozenset[int] = frozens
     return Observed(np.array(order, np.int64), tuple(table[:3]), np.ascontiguousarray(table[3:]), doubtful)
 
 
+# In these tests a TCP socket in state 2 listens.
+LISTENERS = ((0, TCP), (1, 2))
+
+
+def listening(sockets: Seen, order: list[int]) -> Observed:
+    """A reading of the listeners alone."""
+    places = [key for key in order if sockets[key][:2] == (TCP, 2)]
+    seen = observed(sockets, places)
+    return Observed(seen.key, seen.condition, seen.activity, scope=LISTENERS)
+
+
 def play(readings: list[tuple[Seen, list[int], frozenset[int]]]) -> tuple[Book, list[Times]]:
-    roster = Roster(3, 2, inode_row=INODE, deadline_row=DEADLINE)
+    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
     book = Book(roster)
     samples = []
     for number, (sockets, order, doubtful) in enumerate(readings):
@@ -179,7 +191,7 @@ def test_a_running_timer_is_no_change_but_a_new_deadline_is() -> None:
 
 def test_carrying_over_begins_every_row_again_and_cuts_none_short() -> None:
     sockets: Seen = {key: (TCP, 1, key, 0, NEVER) for key in range(1, 6)}
-    roster = Roster(3, 2, inode_row=INODE, deadline_row=DEADLINE)
+    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
     seen = observed(sockets, sorted(sockets))
     roster.observe(*roster.match(seen), Times(1000, 1010))
     seen = observed(sockets, sorted(sockets))
@@ -192,3 +204,55 @@ def test_carrying_over_begins_every_row_again_and_cuts_none_short() -> None:
     step = roster.observe(*roster.match(seen), Times(3000, 3010))
     (ended,) = step.ended
     assert (ended.row.tolist(), ended.last_seen.tolist()) == ([2], [2000])
+
+
+@given(st.lists(st.tuples(READING, st.booleans()), min_size=1, max_size=10))
+def test_readings_of_listeners_alone_change_nothing_else(
+    readings: list[tuple[tuple[Seen, object, frozenset[int]], bool]],
+) -> None:
+    """Between whole readings, those of the listeners narrow their bounds and leave all other rows alone."""
+    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    book = Book(roster)
+    moments: list[tuple[Times, Seen, bool]] = []
+    for number, ((sockets, _, _), whole) in enumerate(readings):
+        times = Times(1000 * number + 1000, 1000 * number + 1010)
+        order = sorted(sockets)
+        if whole or not number:
+            seen = observed(sockets, order)
+            book.apply(roster.observe(*roster.match(seen), times), times)
+        else:
+            seen = listening(sockets, order)
+            step = roster.observe_same(seen, times)
+            book.apply(roster.observe(*roster.match(seen), times) if step is None else step, times)
+        moments.append((times, sockets, whole or not number))
+    for index, (times, sockets, whole) in enumerate(moments):
+        if whole:
+            rows = sorted((row for row in book.rows if row.in_sample(times)), key=lambda row: row.rank)
+            assert [row.key for row in rows] == sorted(sockets)
+            assert [row.condition for row in rows] == [sockets[row.key][:3] for row in rows]
+        # A listener's end and beginning are known to within two readings of whatever kind.
+        for row in book.rows:
+            if row.condition[:2] == (TCP, 2) and row.begun_as == "opened" and row.first_seen == times.ended:
+                assert row.begun_after == moments[index - 1][0].began
+            if row.condition[:2] == (TCP, 2) and row.ended_as == "closed" and row.ended_by == times.ended:
+                assert row.last_seen is not None
+                assert row.last_seen >= moments[index - 1][0].began
+
+
+def test_a_reading_that_brings_nothing_new_is_told_apart_from_one_that_does() -> None:
+    sockets: Seen = {1: (TCP, 2, 5, 0, NEVER), 2: (TCP, 1, 6, 0, NEVER)}
+    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    seen = observed(sockets, [1, 2])
+    roster.observe(*roster.match(seen), Times(1000, 1010))
+    step = roster.observe_same(listening(sockets, [1, 2]), Times(2000, 2010))
+    assert step is not None
+    assert not (step.begun)
+    assert not (step.ended)
+    assert not (len(step.active))
+    assert roster.last_seen.tolist() == [2000, 1010]
+    sockets[1] = (TCP, 2, 5, 7, NEVER)
+    step = roster.observe_same(listening(sockets, [1, 2]), Times(3000, 3010))
+    assert step is not None
+    assert step.active.tolist() == [0]
+    del sockets[1]
+    assert roster.observe_same(listening(sockets, [2]), Times(4000, 4010)) is None

@@ -42,7 +42,8 @@ class Namespace:
             nodad = ["nodad"] if ":" in address else []
             _ip("-n", self.name, "address", "add", address, "dev", "lo", *nodad)
         # The kernel's own thread makes IPv6 addresses reachable, in its own time.
-        for address in (one.partition("/")[0] for one in addresses if ":" in one):
+        inet6 = [one.partition("/")[0] for one in addresses if ":" in one]
+        for address in ["::1", *inet6] if inet6 else []:
             self._wait_for_route(address)
 
     def _wait_for_route(self, address: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import enum
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +23,13 @@ if TYPE_CHECKING:
 _STOPPERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A command that was asked to end and does not is left behind after this long.
 _PATIENCE_S = 10
+
+
+class Priority(enum.StrEnum):
+    """Who goes first when the host is busy."""
+
+    LOW = "low"
+    NORMAL = "normal"
 
 
 def register(app: typer.Typer) -> None:
@@ -44,15 +54,29 @@ def record(
     ] = "1s",
     for_: Annotated[str | None, typer.Option("--for", help="Stop after this long: 90s, 10m, 2h.")] = None,
     sync: Annotated[str, typer.Option(help="At most this much is lost in a power cut.")] = "1s",
+    max_cpu: Annotated[
+        str,
+        typer.Option(help="At most this much of one core, averaged over a minute; off for no limit."),
+    ] = "5%",
+    max_memory: Annotated[
+        str, typer.Option(help="At most this much memory: 512MiB, 1GiB; off for no limit.")
+    ] = "1GiB",
+    priority: Annotated[
+        Priority, typer.Option(help="CPU and disk: behind everybody else, or in line with them.")
+    ] = Priority.LOW,
 ) -> None:
     """Record every socket of this host until stopped.
 
     Ctrl-C or SIGTERM ends the recording cleanly, after one last sample. With a COMMAND, recording
     lasts as long as the command and ends with its exit status. Recording into a capture that
     exists goes on where it ended; the time between is a gap.
+
+    Where all sockets cost more than --max-cpu allows, they are read less often than each interval;
+    those that listen are still read each time.
     """
-    from sockrec.errors import UsageError
-    from sockrec.model import durations
+    from sockrec.errors import KernelError, UsageError
+    from sockrec.kernel.priority import lower
+    from sockrec.model import amounts, durations
     from sockrec.recorder.recorder import Options, Recorder
     from sockrec.store import layout, locate
 
@@ -63,13 +87,17 @@ def record(
         for_us=None if for_ is None else durations.parse(for_),
         sync_us=durations.parse(sync),
         command=tuple(command or ()),
+        cpu_share=amounts.parse_share(max_cpu, os.cpu_count() or 1),
+        memory_bytes=amounts.parse_bytes(max_memory),
     )
     recording = layout.new_recording(time.time_ns() // 1000)
     folder = locate.locate_for_recording(recording, capture)
     recorder = Recorder(folder, options, recording)
     live = _LiveLine(recorder, folder) if sys.stderr.isatty() else None
-    _warn(recorder)
+    _warn(recorder.lacks)
     ran = _Command(options.command, recorder)
+    if priority is Priority.LOW:
+        _warn(lower())
     previous = {number: signal.signal(number, ran.on_signal) for number in _STOPPERS}
     try:
         recorder.run(live.show if live else lambda _: None, ran.start)
@@ -78,12 +106,23 @@ def record(
             signal.signal(number, handler)
         if live:
             live.finish()
+    if recorder.halted:
+        raise KernelError(recorder.halted)
     raise typer.Exit(ran.status())
 
 
-def _warn(recorder: Recorder) -> None:
-    """Say what this recording won't see."""
-    for lack in recorder.lacks:
+def _note(status: Status, interval_us: int) -> str:
+    """Say on the live line that samples are further apart than was asked for."""
+    from sockrec.model import durations
+
+    if status.interval_us <= interval_us:
+        return ""
+    return f"CPU budget: all sockets every {durations.show(status.interval_us)}"
+
+
+def _warn(lacks: list[str]) -> None:
+    """Say what this recording won't see, or do."""
+    for lack in lacks:
         print(f"sockrec: {lack}", file=sys.stderr)  # noqa: T201
 
 
@@ -108,6 +147,7 @@ class _LiveLine:
             cpu_percent=status.cpu_percent,
             ticks_missed=status.ticks_missed,
             incomplete=status.incomplete,
+            note=_note(status, self._recorder.options.interval_us),
             width=shutil.get_terminal_size().columns,
         )
         self._say(f"\r\x1b[K{text}")
@@ -128,18 +168,28 @@ class _LiveLine:
 
 
 class _Command:
-    """The command that is recorded while it runs, if there is one."""
+    """The command that is recorded while it runs, if there is one.
+
+    It has the priority that the recorder has when this is made: a thread made then starts it, and a
+    child has its thread's.
+    """
 
     def __init__(self, words: tuple[str, ...], recorder: Recorder) -> None:
         self._words = words
         self._recorder = recorder
         self._process: subprocess.Popen[bytes] | None = None
+        if words:
+            self._starter = ThreadPoolExecutor(1, thread_name_prefix="sockrec-command")
+            self._starter.submit(lambda: None).result()  # its thread is made by the first that it has to do
 
     def start(self) -> None:
         """Start it; recording stops when it ends."""
         if self._words and not self._recorder.stop.is_set():
-            self._process = subprocess.Popen(self._words)
+            self._process = self._starter.submit(subprocess.Popen, self._words).result()
+            self._starter.shutdown(wait=False)
             threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
+            if self._recorder.stop.is_set():  # a signal came while it was being started
+                self._process.terminate()
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Stop recording. Ctrl-C reached the command too; other signals are passed on to it."""

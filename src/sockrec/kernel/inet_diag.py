@@ -109,12 +109,14 @@ _UNKNOWN_RTT: Final = 0xFFFFFFFF
 _SCTP_STATES: Final = np.array([7, 2, 2, 1, 4, 5, 8, 9, 7, 7, 10, 7, 7, 7, 7, 7], np.uint8)
 
 
-def dump_tcp(diag: DiagSocket) -> Dump:
+def dump_tcp(diag: DiagSocket, listeners_only: bool = False) -> Dump:
     """Dump TCP of both families in one walk of the kernel's tables, in the order of /proc/net/tcp{,6}.
 
+    Listeners live in a short table of their own, so asking for them alone does not walk the others.
     This is the request from before sock_diag, which alone takes AF_UNSPEC for "both".
     """
-    request = struct.pack("=BBBB48xII", socket.AF_UNSPEC, 0, 0, _WANTED, _ALL_STATES, 0)
+    wanted = 1 << states.LISTEN if listeners_only else _ALL_STATES
+    request = struct.pack("=BBBB48xII", socket.AF_UNSPEC, 0, 0, _WANTED, wanted, 0)
     return diag.dump(_TCPDIAG_GETSOCK, request)
 
 

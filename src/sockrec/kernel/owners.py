@@ -10,6 +10,9 @@ Each update therefore lists /proc once and reads further only for a reason:
   descriptor, then tables are walked, the most likely first, until the inode is found;
 - and a bounded patrol goes round all tables (see `patrol`), for what nothing betrays.
 
+A thrifty update leaves out the patrol and the walks that have no particular reason: what it does not
+find is left to the next one that is not.
+
 Threads share the descriptors of their process, and /proc/PID/fd shows those; a thread with a table
 of its own (clone(2) without CLONE_FILES, unshare(2) with it) is not looked into. Nor are sockets
 held by the kernel alone, in flight in an SCM_RIGHTS message, or registered with an io_uring.
@@ -45,11 +48,15 @@ _NEVER: Final = int(np.iinfo(np.int64).max)
 
 @dataclass(slots=True)
 class _Unexplained:
-    """An inode alive without a holder: why, how often all tables were walked for it, when to look again."""
+    """An inode alive without a holder: why, how often all tables were walked for it, when to look again.
+
+    `thrifty` says that it was only looked for where it was likely, to save time.
+    """
 
     reason: str
     searches: int
     again_us: int
+    thrifty: bool
 
 
 class Owners:
@@ -83,29 +90,30 @@ class Owners:
         """How many processes there are now whose descriptors may not be read."""
         return len(self._refused)
 
-    def update(self, inodes: npt.NDArray[np.int64], now_us: int) -> set[int]:
+    def update(self, inodes: npt.NDArray[np.int64], now_us: int, thrifty: bool = False) -> set[int]:
         """Find the holders of the socket inodes alive now.
 
         `inodes`: unique, not 0; everything left out is forgotten, so after an incomplete reading
         the sockets that are believed to live on belong in it too. `now_us`: CLOCK_BOOTTIME. Returns
         the inodes, among those given, whose holders or reason changed, the new ones included. A
         socket whose last holder vanished keeps it for one more update: normally it is gone then.
-        Raises `KernelError` if /proc can't be read; the next update takes it up where it stopped.
+        `thrifty`: look only where the holders of unknown inodes are likely to be. Raises `KernelError`
+        if /proc can't be read; the next update takes it up where it stopped.
         """
         self.work.updates += 1
         self._walked, self._exited = set(), set()
         fresh, dead = self._holdings.begin(inodes)
         for inode in dead:
             self._unexplained.pop(inode, None)
-        if now_us >= self._retry_us:
+        if now_us >= self._retry_us and not thrifty:
             waits = {inode: why.again_us for inode, why in self._unexplained.items()}
             self._missing.update(inode for inode, again_us in waits.items() if now_us >= again_us)
             self._retry_us = min((us for us in waits.values() if us > now_us), default=_NEVER)
         self._list_processes()
         for pid in sorted(self._new | self._young):
             self._walk(pid)
-        changed = self._search(now_us) if self._missing else set()
-        for pid in self._patrol.go(self._pids, self._walked):
+        changed = self._search(now_us, thrifty) if self._missing else set()
+        for pid in [] if thrifty else self._patrol.go(self._pids, self._walked):
             self._walk(pid)
         changed |= self._holdings.end()
         for inode in [i for i in changed if self._holdings.holders(i)]:
@@ -206,8 +214,8 @@ class Owners:
         if table := self._tables.get(pid):
             self._holdings.release(table, list(table.sockets))
 
-    def _search(self, now_us: int) -> set[int]:
-        """Look for the missing inodes until all are found or every table was read.
+    def _search(self, now_us: int, thrifty: bool) -> set[int]:
+        """Look for the missing inodes until all are found or every table was read, or every likely one.
 
         Returns those not found whose reason changed.
         """
@@ -218,9 +226,9 @@ class Owners:
                 return set()
             if table.pid not in self._walked:
                 self._probe(table)
-        thorough = any(inode in self._unexplained for inode in self._missing)
-        complete = True
-        for likely, pid in self._candidates(thorough) if self._missing else []:
+        thorough = not thrifty and any(self._looked_for(inode) for inode in self._missing)
+        complete = not thrifty
+        for likely, pid in self._candidates(thorough, thrifty) if self._missing else []:
             if not self._missing:
                 break
             if not likely and now_us < self._rest_until_us:
@@ -229,7 +237,7 @@ class Owners:
             self._walk(pid, whole=thorough)
         if complete and self._missing:
             self._rest_until_us = now_us + _REST * (time.thread_time_ns() - began) // 1000
-        changed = {inode for inode in self._missing if self._give_up(inode, now_us, complete)}
+        changed = {inode for inode in self._missing if self._give_up(inode, now_us, complete, thrifty)}
         self._missing.clear()
         return changed
 
@@ -271,12 +279,20 @@ class Owners:
             self._holdings.hold(table, inode, number)
         return True
 
-    def _candidates(self, thorough: bool) -> list[tuple[bool, int]]:
+    def _looked_for(self, inode: int) -> bool:
+        """Return whether an inode was not found before, by more than a thrifty look."""
+        why = self._unexplained.get(inode)
+        return why is not None and not why.thrifty
+
+    def _candidates(self, thorough: bool, thrifty: bool) -> list[tuple[bool, int]]:
         """Return (likely, pid) of the processes to walk, the most likely first.
 
         Likely is a process whose number of descriptors moved without explanation. Before the others
-        of its kind comes who holds sockets, or is a parent or child of one that does.
+        of its kind comes who holds sockets, or is a parent or child of one that does. To be `thrifty`
+        is to walk none but the likely, and nobody where the kernel does not tell that number.
         """
+        if thrifty and not self._kernel_counts:
+            return []
         holding = [table for table in self._tables.values() if table.sockets]
         family = {table.pid for table in holding} | {table.parent for table in holding}
         ranked = []
@@ -289,18 +305,20 @@ class Owners:
                 moved = open_count(pid) != table.count if self._kernel_counts else near
                 ranked.append((moved, near, pid))
         ranked.sort(key=lambda rank: (not rank[0], not rank[1], rank[2]))
-        return [(moved, pid) for moved, _, pid in ranked]
+        return [(moved, pid) for moved, _, pid in ranked if moved or not thrifty]
 
-    def _give_up(self, inode: int, now_us: int, complete: bool) -> bool:
+    def _give_up(self, inode: int, now_us: int, complete: bool, thrifty: bool) -> bool:
         """Write down that an inode was not found; return whether that, or the reason, is new."""
         before = self._unexplained.get(inode)
         searches = (before.searches if before else 0) + complete
         if complete:
             again_us = now_us + min(4 ** min(searches - 1, 9) * 1_000_000, _LONGEST_WAIT_US)
         else:
-            again_us = self._rest_until_us
+            again_us = now_us if thrifty else self._rest_until_us
         self._retry_us = min(self._retry_us, again_us)
-        self._unexplained[inode] = _Unexplained(self._why(searches), searches, again_us)
+        self._unexplained[inode] = _Unexplained(
+            self._why(searches), searches, again_us, thrifty and not searches
+        )
         return before is None or before.reason != self._unexplained[inode].reason
 
     def _why(self, searches: int) -> str:

@@ -2,7 +2,8 @@
 
 Nothing betrays a holder that closed its copy of a socket while others keep theirs, or one that was
 passed a copy. The patrol goes round all processes and comes back to each after at most
-sum(descriptors + 8 for each process) / PATROL + 1 updates; in every one on a small host.
+sum(descriptors + 8 for each process) / PATROL + 1 updates; in every one on a small host. Thrifty
+updates leave it out and don't count.
 """
 
 from __future__ import annotations

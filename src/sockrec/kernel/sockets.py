@@ -68,6 +68,7 @@ class SocketReader:
     def __init__(self, netlink: bool = True) -> None:
         self._diag: DiagSocket | None = None
         self._requests = _requests()
+        self._one_walk = self._requests["tcp"]
         self._from_proc: set[str] = set()
         self._unavailable: list[str] = []
         self._incomplete: list[str] = []
@@ -119,6 +120,25 @@ class SocketReader:
         return Reading(
             inet, unix_sockets, began_us, ended_us, tuple(self._incomplete), frozenset(self._failed)
         )
+
+    def read_listeners(self) -> Reading | None:
+        """Read the listening TCP sockets alone; None where that costs as much as reading all.
+
+        Raises `KernelError` as `read` does.
+        """
+        if self._diag is None or self._requests["tcp"] != self._one_walk:
+            return None
+        self._incomplete, self._failed = [], set()
+        self._diag.rewind()
+        began_us = boot_us()
+        try:
+            messages = self._dump(self._diag, "tcp", partial(inet_diag.dump_tcp, listeners_only=True))
+            inet = InetSockets.allocate(len(messages))
+            inet_diag.decode(messages, NUMBERS["tcp"], inet)
+        except NetlinkError as error:
+            raise KernelError(f"sock_diag does not list listeners: {error.strerror}") from error
+        incomplete, failed = tuple(self._incomplete), frozenset(self._failed)
+        return Reading(inet, UnixSockets.empty(), began_us, boot_us(), incomplete, failed)
 
     def close(self) -> None:
         """Close the netlink socket."""

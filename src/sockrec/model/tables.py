@@ -246,6 +246,16 @@ SAMPLES: Final = Table(
         Column(
             "ticks_missed", "int", "samples that should have been taken since the one before, and were not"
         ),
+        Column(
+            "listener_readings",
+            "int",
+            "readings of the listening TCP sockets alone since the sample before, to keep the CPU budget",
+        ),
+        Column(
+            "budget",
+            "text",
+            "what the CPU budget made of this sample: owners walked less | interval lengthened; null if nothing",
+        ),
         Column("cpu_us", "int", "CPU time of the recorder since the sample before, microseconds"),
         Column(
             "clock_step_us",

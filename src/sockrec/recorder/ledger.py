@@ -22,6 +22,9 @@ _UNIX_TYPES: Final = (1, 2, 5)  # SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
 _DEADLINE: Final = ACTIVITY_FIELDS.index("timer_deadline")
 
 
+_NOTHING: Final = Step((), (), np.empty(0, np.intp))
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """All that one sample changed, in the ledger's own numbers; `recorder.rows` makes tables of it."""
@@ -31,6 +34,12 @@ class Changes:
     unix: Step
     processes_begun: list[BegunProcess]
     processes_ended: list[EndedProcess]
+
+    @property
+    def nothing(self) -> bool:
+        """Say whether there is no row to write."""
+        spans = (self.inet.ended, self.inet.begun, self.unix.ended, self.unix.begun)
+        return not any((*spans, len(self.inet.active), len(self.unix.active), self.processes_ended))
 
     @property
     def count(self) -> int:
@@ -48,18 +57,26 @@ class Ledger:
     def __init__(self, anchor_us: int) -> None:
         self.anchor_us = anchor_us
         self.inet = Roster(
-            len(INET_CONDITION), len(ACTIVITY_FIELDS), inode_row=INET_ROW["inode"], deadline_row=_DEADLINE
+            len(INET_CONDITION),
+            len(ACTIVITY_FIELDS),
+            inode_row=INET_ROW["inode"],
+            owner_row=INET_ROW["owner"],
+            deadline_row=_DEADLINE,
         )
         self.unix = Roster(
-            len(UNIX_CONDITION), len(UNIX_ACTIVITY), inode_row=UNIX_ROW["inode"], deadline_row=None
+            len(UNIX_CONDITION),
+            len(UNIX_ACTIVITY),
+            inode_row=UNIX_ROW["inode"],
+            owner_row=UNIX_ROW["owner"],
+            deadline_row=None,
         )
         self.ownership = Ownership(anchor_us)
         self.uids: set[int] = set()
         self.paths: list[str | None] = []
         self._path_numbers: dict[str | None, int] = {}
 
-    def observe(self, reading: Reading) -> Changes:
-        """Take in one reading of all sockets."""
+    def observe(self, reading: Reading, thrifty: bool = False) -> Changes:
+        """Take in one reading of all sockets; `thrifty` walks fewer processes for their owners."""
         times = Times(reading.began_us + self.anchor_us, reading.ended_us + self.anchor_us)
         doubtful = {NUMBERS[name] for name in reading.failed if name in NUMBERS}
         inet = observed.of_inet(reading.inet, doubtful)
@@ -67,7 +84,7 @@ class Ledger:
         deadline[deadline != NEVER] += self.anchor_us
         inet, inet_match = self.inet.match(inet)
         unix, unix_match = self.unix.match(self._unix(reading))
-        changed = self.ownership.update(self._inodes(inet, unix), times, reading.ended_us)
+        changed = self.ownership.update(self._inodes(inet, unix), times, reading.ended_us, thrifty)
         steps = []
         for roster, seen, match, row in (
             (self.inet, inet, inet_match, INET_ROW),
@@ -77,6 +94,21 @@ class Ledger:
             steps.append(roster.observe(seen, match, times))
             self._meet_users(roster.condition[row["uid"]], steps[-1])
         return Changes(times, steps[0], steps[1], self.ownership.begun, self.ownership.ended)
+
+    def observe_listeners(self, reading: Reading) -> Changes:
+        """Take in a reading of the listening TCP sockets alone; nothing is said of the others."""
+        times = Times(reading.began_us + self.anchor_us, reading.ended_us + self.anchor_us)
+        seen = observed.of_listeners(reading.inet)
+        if reading.failed:
+            return Changes(times, _NOTHING, _NOTHING, [], [])
+        step = self.inet.observe_same(seen, times)
+        if step is not None:
+            return Changes(times, step, _NOTHING, [], [])
+        seen, match = self.inet.match(seen)
+        alive = self._inodes(seen, None)
+        self._own(self.inet, seen, match, INET_ROW, self.ownership.update(alive, times, reading.ended_us))
+        step = self.inet.observe(seen, match, times)
+        return Changes(times, step, _NOTHING, self.ownership.begun, self.ownership.ended)
 
     def carry(self, began: int) -> Changes:
         """Begin a new journal part at the sample that began then: everything again, whole."""
@@ -123,10 +155,12 @@ class Ledger:
         self.paths = [self.paths[number] for number in used.tolist()]
         self._path_numbers = {path: number for number, path in enumerate(self.paths)}
 
-    def _inodes(self, inet: Observed, unix: Observed) -> Ints:
-        """Return the inodes of all sockets alive, unique: those seen, and those a doubtful reading missed."""
-        parts = [inet.condition[INET_ROW["inode"]], unix.condition[UNIX_ROW["inode"]]]
-        if inet.doubtful or unix.doubtful:
+    def _inodes(self, inet: Observed, unix: Observed | None) -> Ints:
+        """Return the inodes of all sockets alive, unique: those seen, and those that were not looked at."""
+        parts = [inet.condition[INET_ROW["inode"]]]
+        if unix is not None:
+            parts.append(unix.condition[UNIX_ROW["inode"]])
+        if unix is None or inet.doubtful or unix.doubtful:
             parts += [self.inet.condition[INET_ROW["inode"]], self.unix.condition[UNIX_ROW["inode"]]]
         inodes: Ints = np.sort(np.concatenate(parts))
         # np.unique hashes: 20 times the time of the sort.

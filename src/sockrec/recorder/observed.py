@@ -23,6 +23,7 @@ UNIX_ROW: Final = {name: row for row, name in enumerate(UNIX_CONDITION)}
 _IDENTITY: Final = (
     "protocol", "family", "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low",
 )  # fmt: skip
+_LISTENERS: Final = ((INET_ROW["protocol"], IPPROTO_TCP), (INET_ROW["state"], LISTEN))
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SIGN = np.uint64(1 << 63)
 
@@ -42,6 +43,12 @@ def of_inet(sockets: InetSockets, doubtful: Collection[int]) -> Observed:
         key = key.copy()
         key[made] = _made_keys(tuple(column[made] for column in condition))
     return Observed(key, condition, sockets.activity, frozenset(doubtful))
+
+
+def of_listeners(sockets: InetSockets) -> Observed:
+    """Lay out a reading of the listening TCP sockets alone."""
+    seen = of_inet(sockets, ())
+    return Observed(seen.key, seen.condition, seen.activity, scope=_LISTENERS)
 
 
 def of_unix(sockets: UnixSockets, activity: Ints, paths: Ints, doubtful: Collection[int]) -> Observed:

@@ -73,12 +73,12 @@ class Ownership:
         self._times = Times(0, 0)
         self._first = True
 
-    def update(self, inodes: Ints, times: Times, boot_us: int) -> Ints:
+    def update(self, inodes: Ints, times: Times, boot_us: int, thrifty: bool = False) -> Ints:
         """Look for the holders of all sockets alive now; return the inodes whose holders changed."""
         self.begun, self.ended = [], []
         self._first = not self._times.ended
         self._times = times
-        changed = self._walker.update(inodes, boot_us)
+        changed = self._walker.update(inodes, boot_us, thrifty)
         self._check_processes()
         return np.fromiter(changed, np.int64, len(changed))
 

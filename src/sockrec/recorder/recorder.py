@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,41 +10,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockrec.errors import UsageError
-from sockrec.kernel import host, names
-from sockrec.kernel.sockets import Reading, SocketReader
+from sockrec.kernel import host, names, priority
+from sockrec.kernel.sockets import SocketReader
 from sockrec.model.tables import FORMAT_VERSION
 from sockrec.recorder.ledger import Ledger
+from sockrec.recorder.thrift import Thrift
+from sockrec.recorder.ticks import Ticks
 from sockrec.recorder.writer import Writer
 from sockrec.store import layout, recordings
 from sockrec.store.lock import RecorderLock
 from sockrec.version import __version__
 
 LEAST_INTERVAL_US: Final = 50_000
-# Two samples shall begin less than one interval apart, so that an answer's bounds are: a tick comes
-# early by more than the kernel is late in waking us and than a small host takes to be read.
-_EARLY_SHARE: Final = 20
-_EARLY_MOST_US: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to record; all times in microseconds."""
+    """How to record: times in microseconds, `cpu_share` of one core; None for no limit."""
 
     interval_us: int = 1_000_000
     for_us: int | None = None
     sync_us: int = 1_000_000
     command: tuple[str, ...] = ()
+    cpu_share: float | None = 0.05
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.interval_us < LEAST_INTERVAL_US:
             raise UsageError(f"an interval of {self.interval_us / 1000:g} ms is too short; the least is 50ms")
         if self.for_us is not None and self.for_us <= 0:
             raise UsageError("--for must be longer than nothing")
-
-    @property
-    def period_us(self) -> int:
-        """From one tick to the next."""
-        return self.interval_us - min(self.interval_us // _EARLY_SHARE, _EARLY_MOST_US)
 
 
 @dataclass(slots=True)
@@ -60,6 +54,7 @@ class Status:
     cpu_percent: float = 0.0
     ticks_missed: int = 0
     incomplete: int = 0
+    interval_us: int = 0
 
 
 class Recorder:
@@ -81,7 +76,9 @@ class Recorder:
         self._boot_us = host.boot_us()
         self._anchor_us = host.anchor_us()
         self._ledger = Ledger(self._anchor_us)
-        self._cpu_us = 0
+        self._thrift = Thrift(options.cpu_share)
+        self._missed = self._listener_readings = 0
+        self.halted: str | None = None
         self._lacks = _lacks()
         self._facts = self._describe()
 
@@ -105,22 +102,19 @@ class Recorder:
         `on_begun` is called once, after the first sample is safe; `on_sample` after each.
         """
         writer = Writer(self._layout, self._host, self._facts, self._ledger, self.options.sync_us / 1e6)
-        self._boot_us = host.boot_us()
-        deadline = None if self.options.for_us is None else self._boot_us + self.options.for_us
-        last = tick = missed = 0
+        ticks = Ticks(self.options.interval_us, self.options.for_us, self.stop)
         try:
             self._lock.announce(self._facts["recording"])
             self._write_facts()
             while True:
                 writer.rotate_if_due()
-                self._take(self._reader.read(), writer, missed)
+                self._tick(writer, ticks)
                 on_sample(self.status)
-                if last:
+                if ticks.last or self._too_large():
                     break
-                if self.status.samples == 1:
+                if not ticks.number:
                     on_begun()
-                tick, missed = self._next(tick)
-                last = self._wait(self._boot_us + tick * self.options.period_us, deadline)
+                ticks.wait()
             self._facts |= {"ended_us": host.boot_us() + self._anchor_us, "ended_as": "stopped"}
             self._write_facts()
         finally:
@@ -130,10 +124,30 @@ class Recorder:
             self._lock.close()
         return self.status
 
-    def _take(self, reading: Reading, writer: Writer, missed: int) -> None:
-        changes = self._ledger.observe(reading)
-        status = self.status
-        cpu_us = time.process_time_ns() // 1000
+    def _tick(self, writer: Writer, ticks: Ticks) -> None:
+        """Take a sample; or, if the CPU budget does not allow one, read the listeners alone."""
+        self._missed += ticks.missed
+        if self._thrift.wants_all(ticks.number) or ticks.last:
+            self._sample(writer, ticks)
+        else:
+            reading = self._reader.read_listeners()
+            if reading is not None:
+                changes = self._ledger.observe_listeners(reading)
+                writer.write(changes)
+                self.status.changes += changes.count
+                self._listener_readings += 1
+        self._thrift.account(ticks.number)
+        self.status.cpu_percent = self._thrift.percent
+        self.status.elapsed_us = ticks.elapsed_us
+
+    def _sample(self, writer: Writer, ticks: Ticks) -> None:
+        thrift, status = self._thrift, self.status
+        strained = thrift.strained
+        reading = self._reader.read()
+        changes = self._ledger.observe(reading, strained)
+        stretched = thrift.sampled(ticks.number)
+        interval_us = self.options.interval_us * stretched
+        budget = "interval lengthened" if stretched > 1 else "owners walked less" if strained else None
         writer.write(
             changes,
             {
@@ -141,38 +155,40 @@ class Recorder:
                 "began_at": changes.times.began,
                 "ended_at": changes.times.ended,
                 "boot_us": reading.began_us,
-                "interval_us": self.options.interval_us,
+                "interval_us": interval_us,
                 "sockets": len(reading.inet),
                 "unix_sockets": len(reading.unix),
                 "changes": changes.count,
                 "complete": not reading.incomplete,
                 "incomplete_why": "; ".join(reading.incomplete) or None,
-                "ticks_missed": missed,
-                "cpu_us": cpu_us - self._cpu_us,
+                "ticks_missed": self._missed,
+                "listener_readings": self._listener_readings,
+                "budget": budget,
+                "cpu_us": thrift.since_sample(),
                 "clock_step_us": host.wall_us() - host.boot_us() - self._anchor_us,
             },
         )
-        elapsed = host.boot_us() - self._boot_us
-        status.cpu_percent = 100 * (cpu_us - self._cpu_us) / max(1, elapsed - status.elapsed_us)
-        status.elapsed_us = elapsed
         status.samples += 1
         status.sockets = self._ledger.count_states()
         status.changes += changes.count
         status.bytes = writer.bytes
-        status.ticks_missed += missed
+        status.ticks_missed += self._missed
         status.incomplete += bool(reading.incomplete)
-        self._cpu_us = cpu_us
+        status.interval_us = interval_us
+        self._missed = self._listener_readings = 0
 
-    def _next(self, tick: int) -> tuple[int, int]:
-        """Return the next tick still to come, and how many went by meanwhile."""
-        come = (host.boot_us() - self._boot_us) // self.options.period_us + 1
-        return max(come, tick + 1), max(0, come - tick - 1)
-
-    def _wait(self, due_us: int, deadline_us: int | None) -> bool:
-        """Sleep until a tick is due; return whether the sample now taken is the last."""
-        until = due_us if deadline_us is None else min(due_us, deadline_us)
-        stopped = self.stop.wait(max(0, until - host.boot_us()) / 1e6)
-        return stopped or (deadline_us is not None and deadline_us <= due_us)
+    def _too_large(self) -> bool:
+        """Say whether it takes more memory than allowed, after giving back what it can."""
+        limit = self.options.memory_bytes
+        if limit is None or priority.resident_bytes() <= limit:
+            return False
+        priority.release()
+        size = priority.resident_bytes()
+        if size > limit:
+            self.halted = (
+                f"stopped: it took {size >> 20} MiB of memory, and --max-memory allows {limit >> 20}"
+            )
+        return size > limit
 
     def _describe(self) -> dict[str, Any]:
         """Begin the recordings row: what a reader elsewhere must know of this host and run."""

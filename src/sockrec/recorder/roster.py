@@ -12,6 +12,7 @@ from sockrec.recorder import ranks
 
 Ints = NDArray[np.int64]
 Condition = tuple[NDArray[Any], ...]
+Scope = tuple[tuple[int, int], ...]
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
@@ -34,18 +35,28 @@ class Observed:
 
     `key` (n) is the identity; `condition`, arrays of n, what makes a row of its own when it changes;
     `activity` (k, n) what makes an activity row when it changes; `doubtful` marks the kinds of socket
-    (values of `condition[0]`) that could not be read whole.
+    (values of `condition[0]`) that could not be read whole; `scope` says, as (row of `condition`,
+    value) pairs, that only such sockets were read.
     """
 
     key: Ints
     condition: Condition
     activity: Ints
     doubtful: frozenset[int] = frozenset()
+    scope: Scope = ()
 
     def only(self, places: Rows) -> Observed:
         """Return the sockets at some places alone."""
         condition = tuple(column[places] for column in self.condition)
-        return Observed(self.key[places], condition, self.activity[:, places], self.doubtful)
+        return Observed(self.key[places], condition, self.activity[:, places], self.doubtful, self.scope)
+
+
+def in_scope(scope: Scope, condition: Condition) -> Mask:
+    """Mark the sockets of a condition that a reading of that scope says something of."""
+    mask = np.ones(len(condition[0]), np.bool_)
+    for row, value in scope:
+        mask &= condition[row] == value
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +119,13 @@ class Step:
 class Roster:
     """Every live socket of one kind.
 
-    `inode_row` is the index of the inode in `condition`, `deadline_row` that of the timer's deadline
-    in `activity` (None if there is none).
+    `inode_row` and `owner_row` are the indices of the inode and of the owner in `condition`,
+    `deadline_row` that of the timer's deadline in `activity` (None if there is none).
     """
 
-    def __init__(self, conditions: int, activities: int, *, inode_row: int, deadline_row: int | None) -> None:
+    def __init__(
+        self, conditions: int, activities: int, *, inode_row: int, owner_row: int, deadline_row: int | None
+    ) -> None:
         self.key: Ints = np.empty(0, np.int64)
         self.condition: Condition = tuple(np.empty(0, np.int64) for _ in range(conditions))
         self.activity: Ints = np.empty((activities, 0), np.int64)
@@ -123,8 +136,11 @@ class Roster:
         self.rows_begun = 0
         self._order: Rows = np.empty(0, np.intp)
         self._read_at: int | None = None
+        self._scope: Scope = ()
+        self._scope_read_at = NEVER
         self._doubtful_since: dict[int, int | None] = {}
         self._inode_row = inode_row
+        self._owner_row = owner_row
         self._deadline_row = deadline_row
 
     def __len__(self) -> int:
@@ -147,6 +163,20 @@ class Roster:
             found = np.minimum(np.searchsorted(mine, ordered), len(mine) - 1)
             place[order] = np.where(mine[found] == ordered, self._order[found], -1)
         return seen, Match(place, place >= 0, False, order)
+
+    def observe_same(self, seen: Observed, times: Times) -> Step | None:
+        """Take in a reading of limited scope that brings nothing but activity; None if it brings more."""
+        places = np.flatnonzero(in_scope(seen.scope, self.condition))
+        if not np.array_equal(self.key[places], seen.key):
+            return None
+        for row, (now, before) in enumerate(zip(seen.condition, self.condition, strict=True)):
+            if row != self._owner_row and not np.array_equal(now, before[places]):
+                return None
+        self.last_seen[places] = np.maximum(self.first_seen[places], times.began)
+        self._scope, self._scope_read_at = seen.scope, times.began
+        moved = (seen.activity != self.activity[:, places]).any(axis=0)
+        self.activity[:, places] = seen.activity
+        return Step((), (), places[moved])
 
     def observe(self, seen: Observed, match: Match, times: Times) -> Step:
         """Take a reading in, and return what it changed.
@@ -220,7 +250,10 @@ class Roster:
         absent = np.ones(len(self.key), np.bool_)
         absent[found] = False
         places = np.flatnonzero(absent)
-        unread = np.isin(self.condition[0][places], list(seen.doubtful))
+        unread = (
+            np.isin(self.condition[0][places], list(seen.doubtful))
+            | ~in_scope(seen.scope, self.condition)[places]
+        )
         return places[~unread], places[unread]
 
     def _active(self, seen: Observed, match: Match, stays: Mask) -> Rows:
@@ -256,7 +289,13 @@ class Roster:
 
     def _absent_at(self, seen: Observed, began: int) -> Ints:
         """Return, for each socket read, when the last reading that would have shown it began, or NEVER."""
-        before = np.full(len(seen.key), NEVER if self._read_at is None else self._read_at, np.int64)
+        read_at = NEVER if self._read_at is None else self._read_at
+        before = np.full(len(seen.key), read_at, np.int64)
+        if self._scope_read_at > read_at:
+            before[in_scope(self._scope, seen.condition)] = self._scope_read_at
+        if seen.scope:
+            self._scope, self._scope_read_at = seen.scope, began
+            return before
         for kind in seen.doubtful:
             self._doubtful_since.setdefault(kind, self._read_at)
         for kind, since in self._doubtful_since.items():

@@ -42,11 +42,14 @@ class Writer:
         self._collect()
         return self._sealed_bytes + self._journal.size
 
-    def write(self, changes: Changes, sample: Mapping[str, Any]) -> None:
-        """Append one sample to the journal, whole."""
+    def write(self, changes: Changes, sample: Mapping[str, Any] | None = None) -> None:
+        """Append one sample to the journal, whole; without a sample row, the changes of a partial reading."""
+        if sample is None and changes.nothing:
+            return
         self._journal.append(self._rows.batches(changes, sample))
-        self._last_began = changes.times.began
-        self._part_began = self._part_began or self._last_began
+        if sample is not None:
+            self._last_began = changes.times.began
+            self._part_began = self._part_began or self._last_began
 
     def rotate_if_due(self) -> None:
         """Between two samples: when the part is full, old, or of the day before, begin another."""

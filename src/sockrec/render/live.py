@@ -35,10 +35,11 @@ def line(
     ticks_missed: int,
     incomplete: int,
     width: int,
+    note: str = "",
 ) -> str:
     """Return the live line, cut at the terminal's width.
 
-    `sockets` counts by state, the most frequent first to be shown.
+    `sockets` counts by state, the most frequent first to be shown. `note` is the last word, if there is one.
     """
     states = sorted(sockets.items(), key=lambda item: (-item[1], item[0]))
     parts = [
@@ -53,6 +54,8 @@ def line(
         parts.append(f"{ticks_missed} missed")
     if incomplete:
         parts.append(f"{incomplete} incomplete")
+    if note:
+        parts.append(note)
     return "  ".join(parts)[: max(0, width - 1)]
 
 

@@ -1,0 +1,60 @@
+"""How the recorder keeps its own CPU budget: when it reads all sockets, and when the listeners alone."""
+
+from __future__ import annotations
+
+import time
+
+from sockrec.kernel import host
+from sockrec.recorder.budget import Budget, Cost
+
+
+class Thrift:
+    """Accounts for this process's CPU time against a share of one core; None for no limit.
+
+    Strained, it asks for cheaper owners first; when that is not enough, for samples further apart.
+    """
+
+    def __init__(self, share: float | None) -> None:
+        self._budget = None if share is None else Budget(share, host.boot_us())
+        self._cost = Cost()
+        self._spent_us = self._sample_spent_us = _cpu_us()
+        self._at_us = host.boot_us()
+        self._sampled_tick = 0
+        self.percent = 0.0
+
+    @property
+    def strained(self) -> bool:
+        """Whether less than half of the budget is left."""
+        return self._budget is not None and self._budget.strained(host.boot_us())
+
+    def wants_all(self, tick: int) -> bool:
+        """Say whether all sockets may be read at this tick."""
+        if self._budget is None or not tick:
+            return True
+        return self._budget.allows(host.boot_us(), self._cost.expected_us)
+
+    def sampled(self, tick: int) -> int:
+        """Note that all sockets were read at this tick; returns the ticks since that was done before."""
+        since, self._sampled_tick = max(1, tick - self._sampled_tick), tick
+        return since
+
+    def since_sample(self) -> int:
+        """Return the CPU time since this was last asked, microseconds: since the sample before."""
+        spent_us = _cpu_us()
+        since, self._sample_spent_us = spent_us - self._sample_spent_us, spent_us
+        return since
+
+    def account(self, tick: int) -> None:
+        """Take what was spent since the last tick off the budget; it tells what a sample costs."""
+        now_us, spent_us = host.boot_us(), _cpu_us()
+        if tick == self._sampled_tick:
+            self._cost.add(spent_us - self._spent_us)
+        if self._budget is not None:
+            self._budget.spend(now_us, spent_us - self._spent_us)
+        self.percent = 100 * (spent_us - self._spent_us) / max(1, now_us - self._at_us)
+        self._spent_us, self._at_us = spent_us, now_us
+
+
+def _cpu_us() -> int:
+    """Return the CPU time of this process with all its threads, microseconds."""
+    return time.process_time_ns() // 1000

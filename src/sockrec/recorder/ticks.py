@@ -1,0 +1,44 @@
+"""The recorder's clock: when the next sample is due, and what went by meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from sockrec.kernel import host
+
+# Two samples shall begin less than one interval apart, so that an answer's bounds are: a tick comes
+# early by more than the kernel is late in waking us and than a small host takes to be read.
+_EARLY_SHARE: Final = 20
+_EARLY_MOST_US: Final = 10_000
+
+
+class Ticks:
+    """Ticks at a steady pace from its making on, until `stop` is set or `for_us` is over.
+
+    A tick that was missed is counted and left out: there is never a burst to catch up.
+    """
+
+    def __init__(self, interval_us: int, for_us: int | None, stop: threading.Event) -> None:
+        self.began_us = host.boot_us()
+        self.number = 0
+        self.missed = 0
+        self.last = False
+        self._period_us = interval_us - min(interval_us // _EARLY_SHARE, _EARLY_MOST_US)
+        self._deadline_us = None if for_us is None else self.began_us + for_us
+        self._stop = stop
+
+    @property
+    def elapsed_us(self) -> int:
+        """Microseconds since the first tick."""
+        return host.boot_us() - self.began_us
+
+    def wait(self) -> None:
+        """Sleep until the next tick; `number`, `missed` and `last` then tell of it."""
+        come = self.elapsed_us // self._period_us + 1
+        self.missed = max(0, come - self.number - 1)
+        self.number = max(come, self.number + 1)
+        due_us = self.began_us + self.number * self._period_us
+        if self._deadline_us is not None and self._deadline_us <= due_us:
+            due_us, self.last = self._deadline_us, True
+        self.last |= self._stop.wait(max(0, due_us - host.boot_us()) / 1e6)

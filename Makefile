@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test setup lint types contracts unit lock clean
+.PHONY: help demo test setup lint types contracts unit bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ contracts: setup ## Import contracts only
 unit: setup ## Tests and notebooks only (as root)
 	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
 	$(BIN)/pytest -n 2
+
+bench: setup ## Measure every cost, next to that of other tools, into benchmarks/RESULTS.md (a quarter of an hour)
+	@$(BIN)/python -m benchmarks
 
 lock: ## Pin anew what `make setup` installs
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh && .venv/fresh/bin/pip install --quiet --upgrade pip

@@ -1,0 +1,130 @@
+"""Bytes on disk, against the netstat text of the same run and against whole snapshots in Parquet."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import sockrec
+from benchmarks.inside import in_namespaces
+from benchmarks.populations import Population
+from benchmarks.recorded import Script, record
+from benchmarks.report import Budget, Findings, Table
+from benchmarks.scale import Scale
+from benchmarks.timing import say
+
+Compress = Callable[[bytes], bytes]
+
+CHURN: Final = 0.02
+MOVED: Final = 0.1
+_SAMPLES_AN_HOUR: Final = 3600
+_TEXT: Final = "netstat -antp text"
+_ZSTD_9: Final = f"{_TEXT}, zstd -9"
+
+
+def run(scale: Scale) -> Findings:
+    """Measure one run of many samples."""
+    say(f"disk: {scale.disk_samples} samples of {scale.disk_sockets:,} sockets")
+    result = in_namespaces(
+        "benchmarks.disk:measure",
+        300,
+        sockets=scale.disk_sockets,
+        samples=scale.disk_samples,
+        texts=scale.text_samples,
+    )
+    each: dict[str, float] = {name: count * _SAMPLES_AN_HOUR for name, count in result["bytes"].items()}
+    ours = each["sockrec"]
+    rows = [(name, f"{count / 1e6:,.1f}", f"{ours / count:.3g}") for name, count in each.items()]
+    table = Table(
+        f"Disk: an hour of {result['sockets']:,} sockets at 1 s, MB",
+        ("what", "MB an hour", "sockrec / it"),
+        rows,
+        "Before each sample 2 % of the connections are replaced and bytes are sent over 20 % of them: the "
+        "queue of one end moves, so of 10 % of the sockets, and counters of both. sockrec: "
+        f"{scale.disk_samples} samples, sealed; the rest: the first {scale.text_samples} of them, text "
+        "compressed as one stream, by what its second half adds. Snapshots in Parquet: every row and column "
+        "that sockrec has of each sample, zstd, "
+        "dictionaries, by time.",
+    )
+    what = f"disk, {result['sockets']:,} sockets, 2 % churn, 10 % queue changes a sample"
+    budgets = [
+        _budget(what, _TEXT, 100, each),
+        _budget(what, _ZSTD_9, 2, each),
+    ]
+    return Findings(budgets, [table])
+
+
+def _budget(what: str, other: str, times: int, each: dict[str, float]) -> Budget:
+    ratio = each["sockrec"] / each[other]
+    return Budget(what, other, f"≤ 1/{times}", f"{ratio:.3g}", ratio <= 1 / times)
+
+
+def measure(sockets: int, samples: int, texts: int) -> dict[str, Any]:
+    """Record a population; return bytes a sample by what they are."""
+    printed: list[bytes] = []
+    with Population(sockets) as population, tempfile.TemporaryDirectory(prefix="sockrec-bench-") as folder:
+        capture = Path(folder) / "capture"
+        taken = record(capture, _script(population, samples, texts, printed)).status.samples
+        sizes = {
+            "sockrec": _size(capture) / taken,
+            "sockrec, of that `sockets`": _size(capture / "sockets") / taken,
+            "sockrec, of that `activity`": _size(capture / "activity") / taken,
+            _TEXT: sum(map(len, printed)) / texts,
+            f"{_TEXT}, gzip": _marginal(printed, lambda text: gzip.compress(text, 6)),
+            _ZSTD_9: _marginal(printed, _zstd(9)),
+            f"{_TEXT}, zstd -19": _marginal(printed, _zstd(19)),
+            "whole snapshots in Parquet": _snapshots(capture, texts) / texts,
+        }
+        return {"sockets": population.sockets, "bytes": sizes}
+
+
+def _zstd(level: int) -> Compress:
+    return lambda text: pa.Codec("zstd", level).compress(text, asbytes=True)
+
+
+def _marginal(printed: list[bytes], compress: Compress) -> float:
+    """Return the bytes that one more snapshot adds to a long stream: its first ones cost more."""
+    half = len(printed) // 2
+    whole, first = (len(compress(b"".join(part))) for part in (printed, printed[:half]))
+    return (whole - first) / (len(printed) - half)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _script(population: Population, samples: int, texts: int, printed: list[bytes]) -> Script:
+    for number in range(samples):
+        population.replace(CHURN)
+        # Of the two ends only the reading one's queue moves; the other end's counters do.
+        population.send(2 * MOVED)
+        if number < texts:
+            words = ["netstat", "-antp"]
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+            printed.append(done.stdout)
+        yield
+
+
+def _snapshots(capture: Path, count: int) -> int:
+    """Return the bytes of the first samples as whole snapshots in one Parquet file."""
+    sink = io.BytesIO()
+    with sockrec.open(capture) as opened:
+        writer: Any = None
+        for snapshot in _whole(opened, count):
+            writer = writer or pq.ParquetWriter(sink, snapshot.schema, compression="zstd")
+            writer.write_table(snapshot)
+        writer.close()
+    return sink.tell()
+
+
+def _whole(opened: sockrec.Capture, count: int) -> Iterator[pa.Table]:
+    for (moment,) in opened.samples().select("began_at").limit(count).fetchall():
+        yield opened.at(moment).to_arrow_table()

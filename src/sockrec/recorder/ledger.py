@@ -106,7 +106,8 @@ class Ledger:
             return Changes(times, step, _NOTHING, [], [])
         seen, match = self.inet.match(seen)
         alive = self._inodes(seen, None)
-        self._own(self.inet, seen, match, INET_ROW, self.ownership.update(alive, times, reading.ended_us))
+        changed = self.ownership.update(alive, times, reading.ended_us, thrifty=True)
+        self._own(self.inet, seen, match, INET_ROW, changed)
         step = self.inet.observe(seen, match, times)
         return Changes(times, step, _NOTHING, self.ownership.begun, self.ownership.ended)
 

@@ -99,6 +99,8 @@ def test_a_killed_recorder_closes_nothing_and_the_next_one_goes_on(netns: Namesp
     assert left >= 3
     (row,) = answer("sql", "-C", capture, "SELECT ended_as, ended_by FROM sockets WHERE state = 'LISTEN'")
     assert row == {"ended_as": "gap", "ended_by": None}
+    # What a laptop needs to show names is there from the first sample on.
+    assert "root" in sockrec("replay", "-C", capture, "-lte", "--numeric-ports").stdout
     with recording(netns, capture):
         wait_for_samples(capture, left + 2)
     programs.end(service)
@@ -174,8 +176,11 @@ def test_missed_ticks_are_counted_and_not_made_up_for(netns: Namespace, tmp_path
         time.sleep(1)
         os.kill(process.pid, signal.SIGCONT)
         wait_for_samples(capture, count_samples(capture) + 2)
-    rows = answer("sql", "-C", capture, "SELECT began_at, ticks_missed FROM samples ORDER BY began_at")
+    rows = answer(
+        "sql", "-C", capture, "SELECT began_at, ticks_missed, interval_us FROM samples ORDER BY began_at"
+    )
     late = [row for row in rows if row["ticks_missed"] >= 8]
+    assert {row["interval_us"] for row in rows} == {100_000}, "nobody asked for a longer interval"
     assert len(late) == 1
     gaps = answer("sql", "-C", capture, "SELECT not_after FROM gaps")
     assert late[0]["began_at"] in [gap["not_after"] for gap in gaps]

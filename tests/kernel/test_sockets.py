@@ -360,6 +360,23 @@ def test_a_listener_has_its_queue_and_its_limit(population: Population) -> None:
     assert (sockets.activity[FIELD["unacked"], listening] == NULL).all()
 
 
+def test_listeners_alone_are_read_as_with_all_others(population: Population) -> None:
+    with population.here.entered(), SocketReader() as reader:
+        reading = reader.read_listeners()
+        everything = reader.read().inet
+    assert reading is not None
+    assert not reading.failed
+    listening = (everything.protocol == socket.IPPROTO_TCP) & (everything.state == states.LISTEN)
+    assert listening.sum() == 9
+    for name in InetSockets.__dataclass_fields__:
+        mine, all_of_it = getattr(reading.inet, name), getattr(everything, name)
+        np.testing.assert_array_equal(
+            mine, all_of_it[..., listening] if name == "activity" else all_of_it[listening]
+        )
+    with population.here.entered(), SocketReader(netlink=False) as reader:
+        assert reader.read_listeners() is None, "from /proc it would cost as much as all of them"
+
+
 def test_cookies_name_sockets(population: Population) -> None:
     first, second = (read_both(population.here)[0].inet for _ in range(2))
     known = first.protocol != socket.IPPROTO_RAW  # this kernel may have no raw_diag

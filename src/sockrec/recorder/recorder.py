@@ -77,7 +77,8 @@ class Recorder:
         self._anchor_us = host.anchor_us()
         self._ledger = Ledger(self._anchor_us)
         self._thrift = Thrift(options.cpu_share)
-        self._missed = self._listener_readings = 0
+        self._missed = self._passed_over = self._listener_readings = 0
+        self._uids: set[int] = set()
         self.halted: str | None = None
         self._lacks = _lacks()
         self._facts = self._describe()
@@ -109,6 +110,8 @@ class Recorder:
             while True:
                 writer.rotate_if_due()
                 self._tick(writer, ticks)
+                if self._ledger.uids != self._uids:
+                    self._write_facts()
                 on_sample(self.status)
                 if ticks.last or self._too_large():
                     break
@@ -130,6 +133,7 @@ class Recorder:
         if self._thrift.wants_all(ticks.number) or ticks.last:
             self._sample(writer, ticks)
         else:
+            self._passed_over += 1
             reading = self._reader.read_listeners()
             if reading is not None:
                 changes = self._ledger.observe_listeners(reading)
@@ -145,9 +149,9 @@ class Recorder:
         strained = thrift.strained
         reading = self._reader.read()
         changes = self._ledger.observe(reading, strained)
-        stretched = thrift.sampled(ticks.number)
-        interval_us = self.options.interval_us * stretched
-        budget = "interval lengthened" if stretched > 1 else "owners walked less" if strained else None
+        thrift.sampled(ticks.number)
+        interval_us = self.options.interval_us * (1 + self._passed_over)
+        budget = "interval lengthened" if self._passed_over else "owners walked less" if strained else None
         writer.write(
             changes,
             {
@@ -175,7 +179,7 @@ class Recorder:
         status.ticks_missed += self._missed
         status.incomplete += bool(reading.incomplete)
         status.interval_us = interval_us
-        self._missed = self._listener_readings = 0
+        self._missed = self._passed_over = self._listener_readings = 0
 
     def _too_large(self) -> bool:
         """Say whether it takes more memory than allowed, after giving back what it can."""
@@ -214,7 +218,8 @@ class Recorder:
     def _write_facts(self) -> None:
         """Write the recordings row, with the names of the users met so far."""
         self._facts["unavailable"] = self._lacks + list(self._reader.unavailable)
-        self._facts["names"]["users"] = names.users(self._ledger.uids)
+        self._uids = set(self._ledger.uids)
+        self._facts["names"]["users"] = names.users(self._uids)
         recordings.write_recording(self._layout.recording(self._host, self._facts["recording"]), self._facts)
 
 

@@ -33,10 +33,9 @@ class Thrift:
             return True
         return self._budget.allows(host.boot_us(), self._cost.expected_us)
 
-    def sampled(self, tick: int) -> int:
-        """Note that all sockets were read at this tick; returns the ticks since that was done before."""
-        since, self._sampled_tick = max(1, tick - self._sampled_tick), tick
-        return since
+    def sampled(self, tick: int) -> None:
+        """Note that all sockets were read at this tick."""
+        self._sampled_tick = tick
 
     def since_sample(self) -> int:
         """Return the CPU time since this was last asked, microseconds: since the sample before."""

@@ -8,9 +8,10 @@ from typing import Final
 from sockrec.kernel import host
 
 # Two samples shall begin less than one interval apart, so that an answer's bounds are: a tick comes
-# early by more than the kernel is late in waking us and than a small host takes to be read.
-_EARLY_SHARE: Final = 20
-_EARLY_MOST_US: Final = 10_000
+# early by more than a busy kernel is late in waking us, who go behind everybody else, and than a
+# small host takes to be read.
+_EARLY_SHARE: Final = 10
+_EARLY_MOST_US: Final = 20_000
 
 
 class Ticks:

@@ -164,6 +164,9 @@ def test_the_live_line_shows_how_it_goes(netns: Namespace, tmp_path: Path) -> No
     text = os.read(mine, 65536).decode()
     os.close(mine)
     programs.end(service)
+    (facts,) = answer("sql", "-C", tmp_path / "cap", "SELECT unavailable FROM recordings")
+    for line in facts["unavailable"]:
+        assert text.count(f"sockrec: {line}\r\n") == 1, "what this kernel does not give is said once"
     last = text.split("\r")[-2]
     assert re.search(r"0:01 .*1\d samples .*LISTEN 1.* changes? .*B .*CPU \d+\.\d %", last), last
 

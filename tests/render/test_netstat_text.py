@@ -14,6 +14,7 @@ from sockrec.model.netstat_row import NetstatRow
 from sockrec.render.names import Names, byte_length, cut, encode, printable
 from sockrec.render.netstat import netstat_text, program_column
 from sockrec.render.netstat_flags import parse_flags
+from tests.support import databases
 
 LISTENER = NetstatRow(
     "tcp", "inet", "0.0.0.0", 80, "0.0.0.0", 0, "LISTEN",
@@ -166,7 +167,7 @@ def test_malformed_names_are_a_capture_error(data: dict[str, object]) -> None:
 
 
 def test_of_several_services_on_a_port_the_last_is_named() -> None:
-    names = Names.of_databases(
+    names = databases.names_of(
         users=[(0, "root"), (0, "toor")],
         services=[("first", 514, "tcp"), ("second", 514, "tcp"), ("syslog", 514, "udp")],
         protocols=[("ip", 0), ("hopopt", 0)],

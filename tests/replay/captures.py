@@ -8,19 +8,11 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from sockrec.model.tables import TABLES
+from sockrec.catalog.sources import sql_type
+from sockrec.model.tables import TABLES, Type
 
 Answer = TypeVar("Answer")
 
-_SQL_TYPES = {
-    "int": "BIGINT",
-    "float": "DOUBLE",
-    "bool": "BOOLEAN",
-    "text": "VARCHAR",
-    "time": "TIMESTAMPTZ",
-    "ints": "BIGINT[]",
-    "texts": "VARCHAR[]",
-}
 # Far from 0 and from any whole second: 2026-11-20T09:32:05.250999Z.
 T0 = 1_795_167_125_250_999
 SECOND = 1_000_000
@@ -42,13 +34,13 @@ class HandMade:
                 "names": {"users": {"33": "www-data"}},
             }
         ]
-        self._columns: dict[str, dict[str, str]] = {}
+        self._columns: dict[str, dict[str, Type]] = {}
         for table in TABLES.values():
-            self._columns[table.name] = {"host": "text"} | {
-                column.name: column.type for column in table.columns
-            }
+            columns_of: dict[str, Type] = {"host": "text"}
+            columns_of.update({column.name: column.type for column in table.columns})
+            self._columns[table.name] = columns_of
             columns = ", ".join(
-                f'"{name}" {_SQL_TYPES[kind]}' for name, kind in self._columns[table.name].items()
+                f'"{name}" {sql_type(kind)}' for name, kind in self._columns[table.name].items()
             )
             self.connection.execute(f"CREATE TABLE {table.name} ({columns})")
 

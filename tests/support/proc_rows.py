@@ -17,6 +17,7 @@ from pathlib import Path
 from sockrec.model import states
 from sockrec.model.netstat_row import NetstatRow
 from sockrec.render.names import Names
+from tests.support import databases
 from tests.support.netns import Namespace
 
 _TIMERS = {0: "off", 1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
@@ -122,6 +123,6 @@ def names_of(namespace: Namespace, rows: list[NetstatRow]) -> Names:
                 if name != address:
                     hosts[address] = name
     services, protocols = _databases()
-    return Names.of_databases(
+    return databases.names_of(
         ((entry.pw_uid, entry.pw_name) for entry in pwd.getpwall()), services, protocols, hosts
     )

@@ -132,10 +132,14 @@ class _LiveLine:
     def __init__(self, recorder: Recorder, folder: Path) -> None:
         self._recorder = recorder
         self._heard = True
+        self._told = False
         self._say(f"recording into {folder}; Ctrl-C stops\n")
 
     def show(self, status: Status) -> None:
-        """Rewrite the line."""
+        """Rewrite the line; after the first sample, say first what this kernel does not give."""
+        if status.samples == 1 and not self._told:
+            self._told = True
+            self._say("".join(f"sockrec: {line}\n" for line in self._recorder.unavailable))
         from sockrec.render import live
 
         text = live.line(

@@ -34,7 +34,8 @@ _ABSENT: Final = {errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
 _OPTIONAL: Final = {"sctp", "udplite"}
 _LOST: Final = "cookies and memory sizes"
 _LOST_ALL: Final = (
-    "cookies, tcp_info, memory sizes, UNIX peers and queues, sockets that are only bound, and SCTP"
+    "cookies, tcp_info, memory sizes, UNIX peers and queues, sockets that are only bound, SCTP, and"
+    " readings of the listeners alone when the CPU budget is short"
 )
 
 

@@ -16,11 +16,6 @@ def to_text(raw: bytes, ipv6: bool) -> str:
     return socket.inet_ntop(socket.AF_INET6, raw[:16]) if ipv6 else socket.inet_ntop(socket.AF_INET, raw[:4])
 
 
-def any_of(family: str) -> str:
-    """Return the unspecified address of a family (`inet` or `inet6`)."""
-    return IPV6_ANY if family == "inet6" else IPV4_ANY
-
-
 def parse(text: str) -> str:
     """Return an address as captures store it; raises `UsageError` if it is none."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -65,30 +65,6 @@ class Names:
     services: Mapping[tuple[int, str], str] = field(default_factory=dict)
     protocols: Mapping[int, str] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of_databases(
-        cls,
-        users: Iterable[tuple[int, str]] = (),
-        services: Iterable[tuple[str, int, str]] = (),
-        protocols: Iterable[tuple[str, int]] = (),
-        hosts: Mapping[str, str] | None = None,
-    ) -> Names:
-        """Return the names that netstat would find in databases given in their own order.
-
-        `services` are (name, port, protocol) as getservent(3) gives them, `protocols` (name,
-        number) as getprotoent(3): of several entries for a number, netstat uses the last. `users`
-        are (uid, name): getpwuid(3) uses the first.
-        """
-        first: dict[int, str] = {}
-        for uid, name in users:
-            first.setdefault(uid, name)
-        return cls(
-            first,
-            {(port, protocol): name for name, port, protocol in services},
-            {number: name for name, number in protocols},
-            dict(hosts or {}),
-        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Names:

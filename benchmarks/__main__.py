@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import disk, events, first_sample, questions, startup, steady
+from benchmarks import disk, events, first_sample, kept, questions, startup, steady
 from benchmarks.report import Findings, markdown
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.timing import BenchmarkError, say
@@ -22,6 +22,7 @@ SUBJECTS: Final[dict[str, Callable[[Scale], Findings]]] = {
     "disk": disk.run,
     "questions": questions.run,
     "startup": startup.run,
+    "kept": kept.run,
 }
 
 

@@ -23,6 +23,7 @@ from sockrec.model import states
 from sockrec.model.tables import FORMAT_VERSION, SAMPLES
 from sockrec.recorder.ledger import Changes, Ledger
 from sockrec.recorder.ownership import Ownership
+from sockrec.recorder.recorder import Options
 from sockrec.recorder.writer import Writer
 from sockrec.store import files, layout, recordings
 from sockrec.version import __version__
@@ -169,7 +170,7 @@ class _PlayedOwnership(Ownership):
 def generate(capture: Path, sockets: int, first: int, seconds: int) -> None:
     """Record the seconds [first, first + seconds) of the day."""
     day = Day(sockets, first)
-    ledger = Ledger(BEGAN_US)
+    ledger = Ledger(BEGAN_US, Options().counters_us)
     ledger.ownership = _PlayedOwnership(BEGAN_US, day)
     started = BEGAN_US + first * 1_000_000
     recording = f"{datetime.fromtimestamp(started // 1_000_000, UTC):%Y%m%dT%H%M%S}-0000"

@@ -7,7 +7,8 @@ there are many of these.
     peer ADDRESS PORT   whom to connect to
     connect N M         connect N times, and accept M connections
     replace N M         close the N and M oldest of them, without TIME_WAIT, and connect and accept as many
-    send N BYTES        send up to so many bytes over the N connections whose turn it is; nobody ever reads
+    send N BYTES        send up to so many bytes over the N connections whose turn it is
+    read                read empty whatever there is to read
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import random
 import resource
+import select
 import socket
 import struct
 import sys
@@ -73,6 +75,15 @@ class Holder:
             self._turn = (self._turn + 1) % len(self.made)
             self.made[self._turn].send(b"x" * self._random.randint(1, most))
 
+    def read(self) -> None:
+        """Empty the receive queues of the accepted connections."""
+        waiting = select.poll()
+        taken = {one.fileno(): one for one in self.taken}
+        for fd in taken:
+            waiting.register(fd, select.POLLIN)
+        for fd, _ in waiting.poll(0):
+            taken[fd].recv(1 << 20)
+
     def _listen(self, address: str) -> socket.socket:
         made = socket.socket()
         made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -103,6 +114,8 @@ def main() -> None:
             holder.replace(int(rest[0]), int(rest[1]))
         elif word == "send":
             holder.send(int(rest[0]), int(rest[1]))
+        elif word == "read":
+            holder.read()
         else:
             raise ValueError(f"there is no command {word}")
         print("ok", flush=True)

@@ -56,7 +56,7 @@ class Population:
         return sum(counts)
 
     def send(self, share: float) -> int:
-        """Send over a share of the connections what nobody reads, and wait until all is acknowledged.
+        """Send over a share of the connections, and wait until all is acknowledged.
 
         Both ends move by it. Returns how many connections it were.
         """
@@ -64,6 +64,10 @@ class Population:
         self._tell([f"send {count} {_MOST_SENT}" for count in counts])
         time.sleep(_SETTLE_SECONDS)
         return sum(counts)
+
+    def read(self) -> None:
+        """Read empty what was sent: the receiving ends' queues move back to 0."""
+        self._tell(["read"] * _HOLDERS)
 
     def __enter__(self) -> Population:
         addresses = [f"127.0.{number + 1}.1" for number in range(_HOLDERS)]

@@ -23,7 +23,7 @@ Script = Generator[None, Tick, None]
 """Yields when it wants the next sample to be taken, and is sent what that one took."""
 
 
-def record(capture: Path, script: Script) -> Recorder:
+def record(capture: Path, script: Script, counters_us: int | None = Options().counters_us) -> Recorder:
     """Record until the script ends; return the recorder, done.
 
     The whole of `Recorder.run` is measured, from the end of one step of the script to the beginning of
@@ -31,7 +31,7 @@ def record(capture: Path, script: Script) -> Recorder:
     is not. The recorder takes one more sample as it stops.
     """
     # Without a budget: here the cost is the question, not what is done about it.
-    options = Options(interval_us=LEAST_INTERVAL_US, cpu_share=None)
+    options = Options(interval_us=LEAST_INTERVAL_US, cpu_share=None, counters_us=counters_us)
     recorder = Recorder(capture, options, layout.new_recording(time.time_ns() // 1000))
     next(script)
     begun = time.process_time()

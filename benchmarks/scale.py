@@ -25,7 +25,9 @@ class Scale:
     """Length of the generated capture."""
     day_sockets: int
     startup_rounds: int
+    kept_seconds: int
+    """Length of the recording that keeps to its budget."""
 
 
-FULL: Final = Scale("full", (1_000, 10_000, 100_000), 7, 3, 10_000, 240, 20, 24, 10_000, 9)
-QUICK: Final = Scale("quick", (1_000, 10_000), 3, 2, 2_000, 30, 5, 0.1, 10_000, 3)
+FULL: Final = Scale("full", (1_000, 10_000, 100_000), 7, 3, 10_000, 240, 20, 24, 10_000, 9, 300)
+QUICK: Final = Scale("quick", (1_000, 10_000), 3, 2, 2_000, 30, 5, 0.1, 10_000, 3, 30)

@@ -193,6 +193,7 @@ def test_queues_add_up_over_the_sockets_of_a_port_and_end_with_them(tmp_path: Pa
     part.active(1, 4.01, recv_q=0, backlog_limit=16)
     part.active(2, 1.01, recv_q=100, send_q=7)
     part.active(2, 3.01, recv_q=40, send_q=7)
+    part.active(2, 3.01, recv_q=40, send_q=7, rcvbuf=131_072, snd_cwnd=10)
     part.active(3, 2.01, recv_q=1000)
     part.active(4, 2.01, recv_q=9999)
     part.write()

@@ -15,7 +15,7 @@ from benchmarks.timing import BenchmarkError, TookTooLongError
 from benchmarks import __main__ as benchmarks
 from benchmarks import questions, timing
 
-SMALL = Scale("small", (400,), 2, 1, 400, 3, 2, 0.02, 200, 1)
+SMALL = Scale("small", (400,), 2, 1, 400, 3, 2, 0.02, 200, 1, 20)
 
 
 def population_counts() -> dict[str, list[int]]:

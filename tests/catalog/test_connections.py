@@ -100,6 +100,34 @@ def test_the_last_counters_outlive_time_wait(tmp_path: Path) -> None:
     assert rows[3]["bytes_sent"] is None
 
 
+def test_rows_without_counters_change_none_of_the_last(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 9)
+    part.connection(2, 1, 8)
+    part.active(
+        2, 3, snd_mss=1448, snd_cwnd=10, bytes_sent=100, bytes_received=200, total_retrans=3, rtt_us=5
+    )
+    part.active(2, 3)
+    part.active(2, 5, recv_q=7)
+    part.connection(3, 1, 8)
+    part.active(3, 3, recv_q=7)
+    part.write()
+    rows = _connections(part)
+    counters = ("bytes_sent", "bytes_received", "total_retrans", "rtt_us")
+    assert [rows[2][name] for name in counters] == [100, 200, 3, 5]
+    assert [rows[3][name] for name in counters] == [None] * 4
+
+
+def test_a_short_listening_within_a_long_one_does_not_hide_it(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 30)
+    part.socket(1, 1, 20)
+    part.socket(2, 5, 7)
+    part.connection(11, 12, 13)
+    part.connection(12, 25, 26)
+    part.connection(13, 5, 6, local_port=99)
+    roles = {id_: row["role"] for id_, row in _connections(part).items()}
+    assert roles == {11: "server", 12: "client", 13: "client"}
+
+
 def test_the_last_known_holder_is_kept(tmp_path: Path) -> None:
     part = Part(tmp_path, 0, 9)
     part.connection(2, 1, 1, "opened", "changed", state="SYN_RECV", pid=None, program=None, owner="kernel")

@@ -192,7 +192,7 @@ print(update([*known, closed])[1], owners.reason(closed))
 print(update([*known, closed, closed_too], 1)[1], owners.reason(closed_too))
 print(update([*known, closed, closed_too], 900_000)[1], owners.reason(closed_too))
 """)
-    assert answer == ["1 exited", "0 exited", "1 exited"]
+    assert answer == ["1 exited", "0 not looked for yet", "1 exited"]
 
 
 def test_a_later_search_trusts_nothing_it_knows() -> None:
@@ -239,6 +239,31 @@ for place in (10, 1500, 2999):
     print(patrolled <= PATROL, 1 < number <= bound, sum(owners.holders(i) == (child,) for i in inodes))
 """)
     assert answer == ["True True 1", "True True 2", "True True 3"]
+
+
+def test_what_an_update_that_failed_had_found_is_told_by_the_next() -> None:
+    answer = run_alone("""
+from sockrec.errors import KernelError
+child = os.fork()
+if not child:
+    time.sleep(60)
+held = [socket.socket() for _ in range(100)]
+inodes = [inode_of(sock) for sock in held]
+real = owners._holdings.hold_all
+def hold_all(*args):
+    real(*args)
+    raise KernelError("no descriptor is left to read the next process with")
+owners._holdings.hold_all = hold_all
+for known in (inodes[:50], inodes):
+    try:
+        update(known)
+    except KernelError:
+        print(sum(owners.holders(inode) == (1,) for inode in inodes))
+owners._holdings.hold_all = real
+print(update(inodes)[0], {owners.holders(inode) for inode in inodes} == {(1,)})
+print(update(inodes)[0])
+""")
+    assert answer == ["100", "100", "100 True", "0"]
 
 
 def test_memory_is_bounded_by_what_is_alive() -> None:
@@ -345,7 +370,7 @@ print(*thrifty(inodes, 5_000_000), owners.holders(late))
 print(update(inodes, 5_000_001)[0], owners.holders(late) == (child,), owners.reason(late))
 """
     )
-    assert answer == ["1 0 0 () exited", "0 0 0 ()", "1 True "]
+    assert answer == ["1 0 0 () not looked for yet", "0 0 0 ()", "1 True "]
 
 
 def test_thrifty_updates_never_count_as_a_search_in_vain() -> None:
@@ -364,4 +389,4 @@ print(thrifty(inodes, 12_000_000)[1], owners.reason(nobodys))
 print(update(inodes, 12_000_001)[1], owners.reason(nobodys))
 """
     )
-    assert answer == ["exited", "1 exited", "0 exited", "1 kernel"]
+    assert answer == ["not looked for yet", "1 exited", "0 exited", "1 kernel"]

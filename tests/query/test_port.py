@@ -32,6 +32,7 @@ def test_a_crash_and_a_restart(tmp_path: Path) -> None:
     part.active(1, 0, recv_q=0, backlog_limit=128)
     part.active(1, 5, recv_q=9, backlog_limit=128)
     part.active(1, 7, recv_q=2, backlog_limit=128)
+    part.active(1, 7, recv_q=2, backlog_limit=128, rcvbuf=131_072, snd_cwnd=10)
     part.active(3, 7, recv_q=77, backlog_limit=128)
     part.active(2, 15, recv_q=1, backlog_limit=64)
     part.write()

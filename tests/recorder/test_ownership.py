@@ -7,16 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 import sockrec
 from sockrec.kernel import host
-from sockrec.recorder.ownership import Ownership
-from sockrec.recorder.roster import Ints, Times
+from sockrec.recorder.ownership import EndedProcess, Ownership
+from sockrec.recorder.seen import Ints, Times
 from tests.support import programs
 from tests.support.command import answer, recording, wait_for_samples
+from tests.support.holders import Holder
 from tests.support.netns import Namespace
 
 TITLE = """
@@ -66,6 +68,43 @@ def test_an_owner_sticks_when_its_process_exits() -> None:
     assert (owner.known, owner.pid, owner.holders) == ("last", holder.pid, (holder.pid,))
     # In TIME_WAIT the socket has no inode any more: the owner stays.
     assert _number(ownership, 0, number, np.array([inode])) == number
+
+
+def test_a_process_ends_when_it_is_gone_though_it_held_nothing_any_more() -> None:
+    holder = Holder()
+    (inode,) = holder.do("open", 1)
+    ownership = Ownership(host.anchor_us())
+    changed = ownership.update(np.array([inode]), Times(1, 2), host.boot_us())
+    _number(ownership, inode, -1, changed)
+    holder.do("close", inode)
+    ownership.update(np.array([], np.int64), Times(11, 12), host.boot_us())
+    assert ownership.ended == []
+    holder.end()
+    ownership.update(np.array([], np.int64), Times(21, 22), host.boot_us())
+    listed_us = ownership.ended[0].ended_by
+    assert abs(listed_us - time.time_ns() // 1000) < 1_000_000, "when it was looked for, not the sockets"
+    assert ownership.ended == [EndedProcess(0, 11, listed_us, "closed")]
+
+
+def test_sockets_that_nobody_holds_are_told_apart_by_their_state_and_last_owner() -> None:
+    """Without an inode: in TIME_WAIT nobody can have it; in SYN_RECV the kernel still keeps it."""
+    syn_recv, time_wait = 3, 6
+    first, second = Holder(), Holder()
+    inodes = np.array(sorted(holder.do("open", 1)[0] for holder in (first, second)))
+    ownership = Ownership(host.anchor_us())
+    changed = ownership.update(inodes, Times(1, 2), host.boot_us())
+    new, states = np.array([-1, -1]), np.array([1, 1])
+    held = ownership.number(inodes, states, new, new >= 0, changed)
+    changed = ownership.update(np.array([], np.int64), Times(11, 12), host.boot_us())
+    before = np.array([-1, -1, *held, *held, -1])
+    states = np.array([syn_recv, time_wait, *[time_wait] * 4, syn_recv])
+    number = ownership.number(np.zeros(7, np.int64), states, before, before > 9, changed)
+    owners = [ownership.owners[one] for one in number.tolist()]
+    assert [owner.known for owner in owners] == ["kernel", "exited", *["last"] * 4, "kernel"]
+    assert [owner.pid for owner in owners[2:6]] == [ownership.owners[one].pid for one in held] * 2
+    assert {owner.pid for owner in owners[2:6]} == {first.pid, second.pid}
+    first.end()
+    second.end()
 
 
 def test_time_wait_keeps_the_owner_and_netstat_shows_none(netns: Namespace, tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockrec.recorder.roster import DEADLINE_GRAIN_US, NEVER, Begun, Observed, Roster, Step, Times
+from sockrec.recorder.activity import DEADLINE_GRAIN_US, Fields
+from sockrec.recorder.roster import Begun, Roster, Step
+from sockrec.recorder.seen import NEVER, Observed, Times
 
 TCP, UDP = 6, 17
 INODE = 2
 OWNER = 3  # none of these sockets has one
 DEADLINE = 1
+FIELDS = Fields(2, (0, DEADLINE), deadline=DEADLINE)
 
 # One socket as the kernel may show it: protocol, state, inode, and two numbers that move.
 Seen = dict[int, tuple[int, int, int, int, int]]
@@ -67,9 +70,12 @@ class Book:
                 row.last_seen, row.ended_by, row.ended_as = last, by, end.ended_as
         for begin in step.begun:
             self._begin(begin)
-        for place in step.active.tolist():
-            values = tuple(self.roster.activity[:, place].tolist())
-            self.activity.setdefault(int(self.roster.key[place]), []).append((times.ended, values))
+        moved = step.moved
+        for key, at, values in zip(
+            moved.key.tolist(), moved.read_at.tolist(), moved.values.T.tolist(), strict=True
+        ):
+            assert at == times.ended
+            self.activity.setdefault(key, []).append((at, tuple(values)))
 
     def _begin(self, begin: Begun) -> None:
         for i, place in enumerate(begin.places.tolist()):
@@ -104,7 +110,7 @@ def listening(sockets: Seen, order: list[int]) -> Observed:
 
 
 def play(readings: list[tuple[Seen, list[int], frozenset[int]]]) -> tuple[Book, list[Times]]:
-    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
     book = Book(roster)
     samples = []
     for number, (sockets, order, doubtful) in enumerate(readings):
@@ -191,7 +197,7 @@ def test_a_running_timer_is_no_change_but_a_new_deadline_is() -> None:
 
 def test_carrying_over_begins_every_row_again_and_cuts_none_short() -> None:
     sockets: Seen = {key: (TCP, 1, key, 0, NEVER) for key in range(1, 6)}
-    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
     seen = observed(sockets, sorted(sockets))
     roster.observe(*roster.match(seen), Times(1000, 1010))
     seen = observed(sockets, sorted(sockets))
@@ -211,7 +217,7 @@ def test_readings_of_listeners_alone_change_nothing_else(
     readings: list[tuple[tuple[Seen, object, frozenset[int]], bool]],
 ) -> None:
     """Between whole readings, those of the listeners narrow their bounds and leave all other rows alone."""
-    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
     book = Book(roster)
     moments: list[tuple[Times, Seen, bool]] = []
     for number, ((sockets, _, _), whole) in enumerate(readings):
@@ -241,18 +247,18 @@ def test_readings_of_listeners_alone_change_nothing_else(
 
 def test_a_reading_that_brings_nothing_new_is_told_apart_from_one_that_does() -> None:
     sockets: Seen = {1: (TCP, 2, 5, 0, NEVER), 2: (TCP, 1, 6, 0, NEVER)}
-    roster = Roster(3, 2, inode_row=INODE, owner_row=OWNER, deadline_row=DEADLINE)
+    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
     seen = observed(sockets, [1, 2])
     roster.observe(*roster.match(seen), Times(1000, 1010))
     step = roster.observe_same(listening(sockets, [1, 2]), Times(2000, 2010))
     assert step is not None
     assert not (step.begun)
     assert not (step.ended)
-    assert not (len(step.active))
+    assert not len(step.moved)
     assert roster.last_seen.tolist() == [2000, 1010]
     sockets[1] = (TCP, 2, 5, 7, NEVER)
     step = roster.observe_same(listening(sockets, [1, 2]), Times(3000, 3010))
     assert step is not None
-    assert step.active.tolist() == [0]
+    assert step.moved.key.tolist() == [1]
     del sockets[1]
     assert roster.observe_same(listening(sockets, [2]), Times(4000, 4010)) is None

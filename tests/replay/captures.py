@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from sockrec.catalog.sources import sql_type
+from sockrec.catalog.moments import WITHIN_REACH
+from sockrec.catalog.sources import FILES, sql_type
 from sockrec.model.tables import TABLES, Type
 
 Answer = TypeVar("Answer")
@@ -34,6 +35,8 @@ class HandMade:
                 "names": {"users": {"33": "www-data"}},
             }
         ]
+        for statement in ("CREATE SCHEMA base", "CREATE SCHEMA parts", FILES, WITHIN_REACH):
+            self.connection.execute(statement)
         self._columns: dict[str, dict[str, Type]] = {}
         for table in TABLES.values():
             columns_of: dict[str, Type] = {"host": "text"}
@@ -42,7 +45,10 @@ class HandMade:
             columns = ", ".join(
                 f'"{name}" {sql_type(kind)}' for name, kind in self._columns[table.name].items()
             )
+            # Every host's rows lie in a file of its own that no part gave its name.
             self.connection.execute(f"CREATE TABLE {table.name} ({columns})")
+            rows = f"SELECT *, '{table.name}-' || host AS file FROM main.{table.name}"
+            self.connection.execute(f"CREATE VIEW parts.{table.name} AS {rows}")
 
     def run(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
         return question(self.connection)
@@ -60,6 +66,11 @@ class HandMade:
         """Insert a row; times are microseconds UTC; what is not given is null."""
         values = {"host": "web-1", "recording": "r1"} | values
         kinds = self._columns[table]
+        self.connection.execute(
+            "INSERT INTO base.files SELECT $table, $host, NULL, NULL, $table || '-' || $host "
+            'WHERE NOT EXISTS (FROM base.files WHERE "table" = $table AND host = $host)',
+            {"table": table, "host": values["host"]},
+        )
         marks = ", ".join("make_timestamptz(?)" if kinds[name] == "time" else "?" for name in values)
         names = ", ".join(f'"{name}"' for name in values)
         self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))

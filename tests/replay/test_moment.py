@@ -99,6 +99,16 @@ def test_queues_and_timers_are_as_last_read_by_that_sample() -> None:
     ]
 
 
+def test_two_rows_of_one_moment_are_one_socket() -> None:
+    capture = HandMade()
+    began, ended = capture.sample(0)
+    capture.socket(1, ended, ended)
+    capture.add("activity", socket_id=1, read_at=ended, recv_q=5)
+    capture.add("activity", socket_id=1, read_at=ended, recv_q=5, rcvbuf=131_072)
+    moments = Moments(capture)
+    assert [row.recv_q for row in moments.rows(moments.at(began))] == [5]
+
+
 def test_what_is_left_of_a_timer_is_cut_to_ticks_and_never_below_nothing() -> None:
     capture = HandMade()
     began, ended = capture.sample(0)

@@ -109,7 +109,7 @@ def test_a_part_without_rows_goes_without_a_trace(tmp_path: Path) -> None:
 
 
 def test_how_a_segment_is_written(tmp_path: Path) -> None:
-    """zstd, dictionaries on text only, delta on numbers and times, statistics, page checksums, its facts."""
+    """zstd, delta on what hardly repeats, dictionaries on the rest, statistics, checksums, its facts."""
     path = full_part(tmp_path)
     seal(Layout(tmp_path), HOST, path.stem)
     file = pq.ParquetFile(Layout(tmp_path).segment("sockets", HOST, "2026-11-20", path.stem))
@@ -128,11 +128,31 @@ def test_how_a_segment_is_written(tmp_path: Path) -> None:
         columns[column.path_in_schema] = column
         assert column.compression == "ZSTD"
         assert column.is_stats_set
-    assert "RLE_DICTIONARY" in columns["state"].encodings
-    for name in ("local_port", "first_seen", "holders.list.element"):
+    for name in ("state", "first_seen", "holders.list.element"):
+        assert "RLE_DICTIONARY" in columns[name].encodings
+    for name in ("local_port", "socket_id", "inode"):
         assert "DELTA_BINARY_PACKED" in columns[name].encodings
         assert not columns[name].has_dictionary_page
     assert not columns["rank"].has_dictionary_page
+
+
+def test_rows_without_counters_stand_behind_those_that_have_them(tmp_path: Path) -> None:
+    """So a column of counters is one run of values and one of nulls, which costs nothing."""
+    with open_journal(tmp_path) as journal:
+        rows = [
+            {"socket_id": one, "read_at": START + second * SECOND, "rcvbuf": second % 2 or None}
+            for second in range(4)
+            for one in (9, 3)
+        ]
+        journal.append({"activity": batch("activity", rows), "samples": batch("samples", [sample(0)])})
+    seal(Layout(tmp_path), HOST, journal.path.stem)
+    (segment,) = tmp_path.glob("activity/*/*/*.parquet")
+    table = pq.ParquetFile(segment).read()
+    assert table["rcvbuf"].to_pylist() == [1, 1, 1, 1, None, None, None, None]
+    assert table["socket_id"].to_pylist() == [3, 3, 9, 9, 3, 3, 9, 9]
+    for half in (table[:4], table[4:]):
+        for times in (half["read_at"][:2], half["read_at"][2:]):
+            assert times.to_pylist() == sorted(times.to_pylist())
 
 
 def test_row_groups_hold_65536_rows(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ _DERIVED: Final = (
     periods.LISTENERS,
     periods.PROCESSES,
     connections.SPANS,
+    connections.LISTENED,
     connections.CONNECTIONS,
     moments.GAPS,
+    moments.WITHIN_REACH,
     moments.SOCKETS_AT,
     moments.CHANGES_BETWEEN,
 )
@@ -204,6 +206,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources) -> N
         "SET lock_configuration = true",
         "CREATE SCHEMA base",
         "CREATE SCHEMA journal",
+        "CREATE SCHEMA parts",
     ):
         connection.execute(setting)
     sources.attach(connection, found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog.views import RECORDINGS, VIEWS
 from sockrec.model.tables import TABLES, Table
+from sockrec.store.layout import split_stem
 from sockrec.store.survey import survey
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sockrec.model.tables import Type
-    from sockrec.store.survey import SegmentFile, Survey
+    from sockrec.store.survey import JournalFile, SegmentFile, Survey
 
 _SQL_TYPES: Final[Mapping[Type, str]] = {
     "int": "BIGINT",
@@ -30,15 +31,18 @@ _SQL_TYPES: Final[Mapping[Type, str]] = {
     "ints": "BIGINT[]",
     "texts": "VARCHAR[]",
 }
+FILES: Final = (
+    'CREATE TABLE base.files ("table" VARCHAR, host VARCHAR, recording VARCHAR, part BIGINT, file VARCHAR)'
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class Sources:
-    """What a capture is read from: its survey, and each journal's host and final tables."""
+    """What a capture is read from: its survey, and each journal with its final tables."""
 
     survey: Survey
-    journals: list[tuple[str, dict[str, pa.Table]]] = field(default_factory=list)
+    journals: list[tuple[JournalFile, dict[str, pa.Table]]] = field(default_factory=list)
 
 
 def find(root: Path) -> Sources:
@@ -50,7 +54,7 @@ def find(root: Path) -> Sources:
     from sockrec.store.snapshot import take_snapshot
 
     snapshot = take_snapshot(root)
-    return Sources(snapshot.survey, [(journal.host, tables) for journal, tables in snapshot.journals])
+    return Sources(snapshot.survey, snapshot.journals)
 
 
 def literal(value: str | int) -> str:
@@ -69,12 +73,19 @@ def sql_type(kind: Type) -> str:
 
 
 def attach(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
-    """Make the stored tables' views and the journals' tables; raises `duckdb.Error` on damaged files."""
+    """Make the stored tables' views and the journals' tables; raises `duckdb.Error` on damaged files.
+
+    Each table is there twice: as `parts.<table>`, which tells in `file` where a row comes from, and
+    without that. What is asked of one `file` opens no other. `base.files` lists them.
+    """
     for table in TABLES.values():
         parts = list(_segments(table, sources.survey.segments.get(table.name, [])))
         if _copy_journals(connection, table, sources.journals):
             parts.append(f"SELECT * FROM journal.{table.name}")
-        connection.execute(f"CREATE VIEW {table.name} AS {' UNION ALL '.join(parts or [_nothing(table)])}")
+        rows = " UNION ALL ".join(parts or [_nothing(table)])
+        connection.execute(f"CREATE VIEW parts.{table.name} AS {rows}")
+        connection.execute(f"CREATE VIEW {table.name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}")
+    _files(connection, sources)
     _recordings(connection, sources.survey.recordings)
 
 
@@ -93,26 +104,48 @@ def _segments(table: Table, segments: Iterable[SegmentFile]) -> Iterable[str]:
     for host, files in groups.items():
         hive = "true, hive_types = {'host': VARCHAR, 'date': VARCHAR}" if host is None else "false"
         yield (
-            f"SELECT {'host' if host is None else literal(host) + ' AS host'}, {quoted(table.names)} "
-            f"FROM read_parquet([{', '.join(files)}], hive_partitioning = {hive})"
+            f"SELECT {'host' if host is None else literal(host) + ' AS host'}, {quoted(table.names)}, "
+            f"filename AS file FROM read_parquet([{', '.join(files)}], hive_partitioning = {hive})"
         )
 
 
 def _copy_journals(
-    connection: duckdb.DuckDBPyConnection, table: Table, journals: Iterable[tuple[str, dict[str, pa.Table]]]
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    journals: Iterable[tuple[JournalFile, dict[str, pa.Table]]],
 ) -> bool:
     """Copy the journals' rows of a table into memory; tell whether there were any journals."""
     made = False
-    for host, tables in journals:
+    for journal, tables in journals:
         if not made:
-            connection.execute(f"CREATE TABLE journal.{table.name} ({_definition(table.name)})")
+            columns = f"{_definition(table.name)}, file VARCHAR"
+            connection.execute(f"CREATE TABLE journal.{table.name} ({columns})")
             made = True
         connection.register("batch", tables[table.name])
         connection.execute(
-            f"INSERT INTO journal.{table.name} SELECT ?, {quoted(table.names)} FROM batch", [host]
+            f"INSERT INTO journal.{table.name} SELECT ?, {quoted(table.names)}, ? FROM batch",
+            [journal.host, str(journal.path)],
         )
         connection.unregister("batch")
     return made
+
+
+def _files(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
+    """List every file with its table, recording and part; a name that is not ours has no part."""
+    found = [
+        (table, one.host, one.stem, one.path)
+        for table, segments in sources.survey.segments.items()
+        for one in segments
+    ]
+    found += [(table, one.host, one.stem, one.path) for one, _ in sources.journals for table in TABLES]
+    rows = []
+    for table, host, stem, path in found:
+        recording, part = split_stem(stem) or (None, None)
+        place = "NULL, NULL" if recording is None else f"{literal(recording)}, {part}"
+        rows.append(f"({literal(table)}, {literal(host)}, {place}, {literal(str(path))})")
+    connection.execute(FILES)
+    if rows:
+        connection.execute(f"INSERT INTO base.files VALUES {', '.join(rows)}")
 
 
 def _definition(view: str) -> str:
@@ -121,7 +154,7 @@ def _definition(view: str) -> str:
 
 def _nothing(table: Table) -> str:
     columns = (f'NULL::{sql_type(column.type)} AS "{column.name}"' for column in VIEWS[table.name].columns)
-    return f"SELECT {', '.join(columns)} WHERE false"
+    return f"SELECT {', '.join(columns)}, NULL::VARCHAR AS file WHERE false"
 
 
 def _recordings(connection: duckdb.DuckDBPyConnection, recordings: Iterable[dict[str, Any]]) -> None:

@@ -153,10 +153,10 @@ CONNECTIONS: Final = View(
         Column("closed_as", "text", "closed | changed | gap | stopped | null, as ended_as in listeners"),
         Column("closed_evidence", "text", "how that is known: sample | event | inferred"),
         Column("last_state", "text", "the last state it was seen in"),
-        Column("bytes_sent", "int", "bytes sent, retransmissions included, as last read"),
-        Column("bytes_received", "int", "bytes received in order, as last read"),
-        Column("total_retrans", "int", "segments retransmitted in its life, as last read"),
-        Column("rtt_us", "int", "smoothed round-trip time as last read, microseconds"),
+        Column("bytes_sent", "int", "bytes sent, retransmissions included, as last written"),
+        Column("bytes_received", "int", "bytes received in order, as last written"),
+        Column("total_retrans", "int", "segments retransmitted in its life, as last written"),
+        Column("rtt_us", "int", "smoothed round-trip time as last written, microseconds"),
         Column("recording", "text", "the recording in which it was last seen"),
     ),
 )
@@ -174,7 +174,8 @@ GAPS: Final = View(
 
 SOCKETS_AT: Final = View(
     "sockets_at",
-    "one socket as the latest sample begun at or before t found it, with its activity then",
+    "one socket as the latest sample begun at or before t found it, with its queues and timers then and its"
+    " counters as last written by then",
     (
         *_STORED[0].columns,
         Column("sampled_at", "time", "when that sample began"),

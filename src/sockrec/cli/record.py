@@ -52,6 +52,13 @@ def record(
     interval: Annotated[
         str, typer.Option(help="At most this long between two samples (50ms or more).")
     ] = "1s",
+    counters_interval: Annotated[
+        str,
+        typer.Option(
+            help="Write a socket's byte, segment and round-trip counters, while they move, "
+            "at most so often; 0s: in each sample; never: only what netstat shows."
+        ),
+    ] = "1m",
     for_: Annotated[str | None, typer.Option("--for", help="Stop after this long: 90s, 10m, 2h.")] = None,
     sync: Annotated[str, typer.Option(help="At most this much is lost in a power cut.")] = "1s",
     max_cpu: Annotated[
@@ -89,10 +96,11 @@ def record(
         command=tuple(command or ()),
         cpu_share=amounts.parse_share(max_cpu, os.cpu_count() or 1),
         memory_bytes=amounts.parse_bytes(max_memory),
+        counters_us=None if counters_interval == "never" else durations.parse(counters_interval),
     )
     recording = layout.new_recording(time.time_ns() // 1000)
     folder = locate.locate_for_recording(recording, capture)
-    recorder = Recorder(folder, options, recording)
+    recorder = Recorder(folder, options, recording, startup_us=time.process_time_ns() // 1000)
     live = _LiveLine(recorder, folder) if sys.stderr.isatty() else None
     _warn(recorder.lacks)
     ran = _Command(options.command, recorder)

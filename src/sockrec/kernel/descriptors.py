@@ -2,6 +2,9 @@
 
 Links are read, not followed: stat(2) of a descriptor asks the file system behind it, which never
 answers where a network file system has died.
+
+A link costs about 2.5 us to read, most of it in the kernel, and 0.7 us to list: of a table without gaps
+nothing but the end is listed.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from types import TracebackType
 from typing import Final
 
@@ -19,6 +23,12 @@ _KERNEL_THREAD: Final = 0x00200000
 
 # Free numbers remembered of one table: the kernel hands out the lowest, so the lowest are enough.
 _GAPS: Final = 1024
+
+# Tables with fewer open than this are listed whole.
+_FEW: Final = 64
+
+# After so many closed numbers in a row the rest is listed.
+_PATIENCE: Final = 8
 
 _PREFIX: Final = "socket:["
 
@@ -77,7 +87,7 @@ class OpenFiles:
     """One process's /proc/PID/fd, held open: every answer is about that process, or an error.
 
     Raises, here and in each method, `PermissionError` where it may not be read, `FileNotFoundError`
-    or `ProcessLookupError` once the process is gone, and `KernelError` for all else.
+    or `ProcessLookupError` once the process is gone, and `KernelError` for all else. `reads` counts links.
     """
 
     def __init__(self, pid: int) -> None:
@@ -87,6 +97,7 @@ class OpenFiles:
             raise
         except OSError as error:
             raise KernelError(f"can't open /proc/{pid}/fd: {error.strerror}") from error
+        self.reads = 0
         # Among our own descriptors is the folder itself, which is about to go: it does not count.
         self._own = self._folder if pid == os.getpid() else -1
 
@@ -117,30 +128,48 @@ class OpenFiles:
         names = os.listdir(self._folder)  # noqa: PTH208 - pathlib can't list an open folder
         numbers = list(map(int, names))
         if self._own >= 0:  # and the copy of it that listdir made
-            numbers = [number for number in numbers if self.socket(number) is not None]
+            numbers = list(self.inodes(numbers))
         return numbers
 
-    def sockets(self, numbers: Iterable[int]) -> dict[int, int]:
-        """Return {inode: descriptor} of those that are sockets; those closed meanwhile are left out."""
-        readlink, folder, found = os.readlink, self._folder, {}
+    def contents(self) -> dict[int, int]:
+        """Return {descriptor: inode of its socket, 0 if it is none} of all that are open."""
+        low = self.inodes(count(), _PATIENCE) if self.count() > _FEW else {}
+        rest = self._numbers_above(max(low)) if low else self.numbers()
+        return low | self.inodes(rest)
+
+    def inodes(self, numbers: Iterable[int], patience: int | None = None) -> dict[int, int]:
+        """Return the same of these numbers; stop once more than `patience` in a row are not open."""
+        readlink, folder = os.readlink, self._folder
+        targets: dict[int, str] = {}
+        missed = missed_in_a_row = 0
+        # Little is done between one link and the next: straight from the kernel all Python is slow.
         for number in numbers:
             try:
-                target = readlink(str(number), dir_fd=folder)
+                targets[number] = readlink(str(number), dir_fd=folder)
+                missed_in_a_row = 0
             except FileNotFoundError:
-                continue
-            if target.startswith(_PREFIX):
-                found[int(target[len(_PREFIX) : -1])] = number
-        return found
+                missed += 1
+                missed_in_a_row += 1
+                if patience is not None and missed_in_a_row > patience:
+                    break
+        self.reads += len(targets) + missed
+        targets.pop(self._own, None)
+        begin = len(_PREFIX)
+        return {
+            number: int(target[begin:-1]) if target.startswith(_PREFIX) else 0
+            for number, target in targets.items()
+        }
 
-    def socket(self, number: int) -> int | None:
-        """Return the socket inode of a descriptor, 0 if it is no socket, None if it is not open."""
-        if number == self._own:
-            return None
-        try:
-            target = os.readlink(str(number), dir_fd=self._folder)
-        except FileNotFoundError:
-            return None
-        return int(target[len(_PREFIX) : -1]) if target.startswith(_PREFIX) else 0
+    def _numbers_above(self, number: int) -> list[int]:
+        """Return the numbers of the open descriptors above one that was open just now."""
+        # The position in the listing is the descriptor's number, after `.` and `..`: proc_readfd_common(),
+        # fs/proc/fd.c. Where what comes first is not the one expected, all are listed.
+        os.lseek(self._folder, number + 2, os.SEEK_SET)
+        listed = list(map(int, os.listdir(self._folder)))  # noqa: PTH208 - as in `numbers`
+        if listed[:1] != [number]:
+            os.lseek(self._folder, 0, os.SEEK_SET)
+            listed = self.numbers()
+        return [other for other in listed if other > number]
 
 
 def open_count(pid: int) -> int:

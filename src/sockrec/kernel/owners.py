@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,10 @@ _REST: Final = 20
 
 # An inode that no table had is sought again after 1, 4, 16 s, then every 60 s.
 _LONGEST_WAIT_US: Final = 60_000_000
+
+# Why it is unknown who holds a socket, by how often every process was searched for it.
+_BY_SEARCHES: Final = ("not looked for yet", "exited", "kernel")
+
 _NEVER: Final = int(np.iinfo(np.int64).max)
 
 
@@ -81,14 +86,17 @@ class Owners:
         self._young: set[int] = set()
         self._kernel_counts = open_count(os.getpid()) > 0
         self._initial_pid_namespace = _namespace_of_proc() == host.INITIAL_PID_NAMESPACE
-        # Of the update under way, or the last one.
         self._walked: set[int] = set()
-        self._exited: set[int] = set()
 
     @property
     def refused(self) -> int:
         """How many processes there are now whose descriptors may not be read."""
         return len(self._refused)
+
+    @property
+    def processes(self) -> Set[int]:
+        """The processes that /proc listed in the last update."""
+        return self._pids
 
     def update(self, inodes: npt.NDArray[np.int64], now_us: int, thrifty: bool = False) -> set[int]:
         """Find the holders of the socket inodes alive now.
@@ -101,7 +109,7 @@ class Owners:
         if /proc can't be read; the next update takes it up where it stopped.
         """
         self.work.updates += 1
-        self._walked, self._exited = set(), set()
+        self._walked = set()
         fresh, dead = self._holdings.begin(inodes)
         for inode in dead:
             self._unexplained.pop(inode, None)
@@ -124,11 +132,16 @@ class Owners:
         """Return the pids that hold a socket, ascending; none if they are unknown."""
         return self._holdings.holders(inode)
 
+    def holders_of_each(self, inodes: Iterable[int]) -> list[tuple[int, ...]]:
+        """Return the same for each of many sockets."""
+        return self._holdings.holders_of_each(inodes)
+
     def reason(self, inode: int) -> str:
         """Return why a socket has no known holder; '' if it has one.
 
         - `no permission`: some process's descriptors may not be read, or /proc hides processes;
         - `other namespace`: processes outside of this PID namespace can't be seen;
+        - `not looked for yet`: not everywhere, to save time: a later update will;
         - `exited`: not found, though every process could be read: closed since, most likely;
         - `kernel`: not found in a later search of every process either, and still alive.
         """
@@ -136,10 +149,6 @@ class Owners:
         if why:
             return why.reason
         return "" if self._holdings.holders(inode) else "exited"
-
-    def exited(self) -> set[int]:
-        """Return the holders, present or past, that the last update found gone."""
-        return self._exited
 
     def _list_processes(self) -> None:
         try:
@@ -159,8 +168,7 @@ class Owners:
         """Forget a process that is gone."""
         for pids in (self._new, self._young, self._refused):
             pids.discard(pid)
-        if self._holdings.leave(pid):
-            self._exited.add(pid)
+        self._holdings.leave(pid)
 
     def _walk(self, pid: int, whole: bool = True) -> None:
         """Read a process's table; unless `whole`, only what is not explained by sockets still alive."""
@@ -169,23 +177,26 @@ class Owners:
             with OpenFiles(pid) as files:
                 table = self._identify(pid, files)
                 count = files.count()
-                numbers = files.numbers()
                 kept = {} if whole else self._holdings.sole(table)
-                unsure = list(set(numbers).difference(kept.values())) if kept else numbers
-                seen = files.sockets(unsure)
+                if kept:
+                    numbers = files.numbers()
+                    inodes = files.inodes(set(numbers).difference(kept.values()))
+                else:
+                    inodes = files.contents()
+                    numbers = list(inodes)
         except PermissionError:
             self._refuse(pid)
             return
         except (FileNotFoundError, ProcessLookupError):
             return  # the next listing will lack it
         self.work.walks += 1
-        self.work.descriptors += len(unsure)
+        self.work.descriptors += files.reads
         self._refused.discard(pid)
-        still_open = set(numbers)
+        seen = {inode: number for number, inode in inodes.items() if inode}
+        still_open = set(numbers) if kept else ()
         lost = [i for i in table.sockets if i not in seen and kept.get(i) not in still_open]
         self._holdings.release(table, lost)
-        for inode, number in seen.items():
-            self._holdings.hold(table, inode, number)
+        self._holdings.hold_all(table, seen)
         table.remember(numbers, count)
         born = pid in self._new and self.work.updates > 1
         self._new.discard(pid)
@@ -246,38 +257,47 @@ class Owners:
         self.work.probes += 1
         try:
             with OpenFiles(table.pid) as files:
+                free = sorted(number for number, inode in table.vacated.items() if not inode)
+                occupied = sorted(table.vacated.keys() - free)
+                while self._missing and occupied:
+                    # To find so many takes as many reads: none is wasted.
+                    several = len(self._missing)
+                    self._look(table, occupied[:several], files)
+                    del occupied[:several]
                 missed = 0
-                for number in sorted(table.vacated):
-                    occupied = table.vacated[number] > 0
-                    if not self._missing:
-                        return
-                    if occupied or missed < _PATIENCE:
-                        found = self._look(table, number, files)
-                        missed = 0 if found else missed + 1
-                while self._missing and self._look(table, table.top + 1, files):
+                for number in free:
+                    if not self._missing or missed == _PATIENCE:
+                        break
+                    missed = 0 if self._look(table, [number], files) else missed + 1
+                while self._missing and self._look(table, [table.top + 1], files):
                     pass
+                self.work.descriptors += files.reads
         except PermissionError:
             self._refuse(table.pid)
         except (FileNotFoundError, ProcessLookupError):
             pass  # the next listing will lack it
 
-    def _look(self, table: Table, number: int, files: OpenFiles) -> bool:
-        """Look at one descriptor that may be a new socket's; return whether it is open."""
-        self.work.descriptors += 1
-        inode = files.socket(number)
-        was = table.vacated.get(number, 0)
-        if inode is None:
-            if was:
-                table.count -= 1
-                table.vacated[number] = 0
-            return False
-        # If it is what it was, it is a socket that is not asked about: nothing to come back for.
-        table.vacated.pop(number, None)
-        table.count += not was
-        table.top = max(table.top, number)
-        if inode not in (0, was):
-            self._holdings.hold(table, inode, number)
-        return True
+    def _look(self, table: Table, numbers: list[int], files: OpenFiles) -> bool:
+        """Look at descriptors that may be new sockets'; return whether any is open."""
+        inodes = files.inodes(numbers)
+        sockets = {}
+        for number in numbers:
+            was = table.vacated.get(number, 0)
+            inode = inodes.get(number)
+            if inode is None:
+                if was:
+                    table.count -= 1
+                    table.vacated[number] = 0
+                continue
+            table.vacated.pop(number, None)
+            table.count += not was
+            # If it is what it was, it is a socket that is not asked about: nothing to come back for.
+            if inode not in (0, was):
+                sockets[inode] = number
+        if inodes:
+            table.top = max(table.top, *inodes)
+            self._holdings.hold_all(table, sockets)
+        return bool(inodes)
 
     def _looked_for(self, inode: int) -> bool:
         """Return whether an inode was not found before, by more than a thrifty look."""
@@ -327,7 +347,7 @@ class Owners:
             return "no permission"
         if not self._initial_pid_namespace:
             return "other namespace"
-        return "kernel" if searches > 1 else "exited"
+        return _BY_SEARCHES[min(searches, 2)]
 
 
 def _namespace_of_proc() -> int:

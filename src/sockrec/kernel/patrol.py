@@ -95,12 +95,12 @@ class Patrol:
                     return 0
                 if beat.rest is None:
                     beat.rest = iter(files.numbers() if table.count <= _LISTABLE else range(table.top + 1))
-                for number in islice(beat.rest, credit):
-                    read += 1
-                    if inode := files.socket(number):
-                        beat.seen.add(inode)
-                        if inode in self._holdings.living and inode not in table.sockets:
-                            self._holdings.hold(table, inode, number)
+                piece = list(islice(beat.rest, credit))
+                read = len(piece)
+                for number, inode in files.inodes(piece).items():
+                    beat.seen.add(inode)
+                    if inode in self._holdings.living and inode not in table.sockets:
+                        self._holdings.hold(table, inode, number)
         except PermissionError:
             suspects.append(table.pid)
             return read

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from sockrec.errors import KernelError
@@ -97,7 +96,8 @@ def read(pid: int, anchor_us: int | None = None) -> Process | None:
 def read_argv(pid: int) -> tuple[str, ...] | None:
     """Return the command line of a process as it is now, or None if the process is gone."""
     try:
-        return split_argv(Path(f"/proc/{pid}/cmdline").read_bytes())
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:  # noqa: PTH123 - read again and again
+            return split_argv(file.read())
     except (FileNotFoundError, ProcessLookupError):
         return None
 

@@ -29,7 +29,8 @@ class Table:
     """One table: its name, what a row is, its columns, and how a segment of it is sorted.
 
     `spans` tables hold conditions that last: the journal writes a row's beginning and its end
-    apart, as the two become known. The others hold facts of one moment.
+    apart, as the two become known. The others hold facts of one moment. Rows that have none of the
+    `sparse` columns stand behind the others in a segment.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Table:
     columns: tuple[Column, ...]
     order: tuple[str, ...]
     spans: bool = False
+    sparse: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,7 +83,7 @@ OWNER: Final = (
     Column(
         "owner",
         "text",
-        "held | last (nobody now: this was the last) | or why unknown: kernel, no permission, exited, other namespace",
+        "held | last (nobody now: this was the last) | or why unknown: kernel, no permission, exited, other namespace, not looked for yet",
     ),
 )
 
@@ -200,9 +202,20 @@ TCP_COUNTERS: Final = (
     Column("snd_wnd", "int", "the peer's window, bytes"),
 )
 
+# Every row of activity has what netstat shows. The rest, the counters, is written at a pace of its own:
+# null in a row where it is not. What is in WRITTEN_AT_ONCE does not wait for that: it is news.
+ALWAYS_WRITTEN: Final = (
+    "recv_q", "send_q", "backlog_limit", "drops", "timer", "timer_deadline", "retransmits", "probes",
+)  # fmt: skip
+WRITTEN_AT_ONCE: Final = (
+    "ca_state", "backoff", "lost", "retrans", "total_retrans", "bytes_retrans", "rcv_ooopack",
+)  # fmt: skip
+# Rows with counters have one of these: the first from sock_diag, the second from /proc as well.
+COUNTED_IF_KNOWN: Final = ("rcvbuf", "snd_cwnd")
+
 ACTIVITY: Final = Table(
     "activity",
-    "what moved in one socket since its row before: written only for samples in which something did",
+    "what moved in one socket: queues and timers in each sample, counters at most once a minute and at its end",
     (
         RECORDING,
         Column("socket_id", "int", "the socket (sockets or unix_sockets)"),
@@ -222,6 +235,7 @@ ACTIVITY: Final = Table(
         *TCP_COUNTERS,
     ),
     order=("socket_id", "read_at"),
+    sparse=COUNTED_IF_KNOWN,
 )
 
 SAMPLES: Final = Table(
@@ -249,7 +263,7 @@ SAMPLES: Final = Table(
         Column(
             "listener_readings",
             "int",
-            "readings of the listening TCP sockets alone since the sample before, to keep the CPU budget",
+            "readings of the listening TCP sockets alone since the sample before: to keep the CPU budget, or before a long reading of all",
         ),
         Column(
             "budget",

@@ -32,7 +32,6 @@ COLUMNS: Final = (
     "again_pid",
     "again_program",
 )
-_SOCKETS_AT_A_TIME: Final = 10_000
 
 
 def port(catalog: Catalog, number: int, protocol: str | None = None) -> duckdb.DuckDBPyRelation:
@@ -44,21 +43,18 @@ def port(catalog: Catalog, number: int, protocol: str | None = None) -> duckdb.D
     and the next listening on the same address, if there was one.
     """
     where = f"local_port = {number}" + (f" AND protocol = {literal(protocol)}" if protocol else "")
-    ids = [id_ for (id_,) in catalog.rows(f"SELECT DISTINCT socket_id FROM listeners WHERE {where}")]
-    # Said outright, the ids reach the scan: activity is sorted by them.
-    some = ids if 0 < len(ids) <= _SOCKETS_AT_A_TIME else None
-    which = f"a.socket_id IN ({', '.join(map(str, some))})" if some else str(bool(ids)).lower()
-    return catalog.relation(_STORY.format(where=where, port=number, which=which))
+    return catalog.relation(_STORY.format(where=where, port=number))
 
 
 # An accepted socket has its listener's family. Connections were there at once if one sample saw them all:
-# each lasts to the end of the last sample that saw it.
+# each lasts to the end of the last sample that saw it. Those that begin, or end, together are counted
+# before they are put in order: a sample may bring thousands.
 _STORY: Final = """
 WITH period AS (
     SELECT *, row_number() OVER (ORDER BY host, protocol, local_address, began_not_after, socket_id) AS n
     FROM listeners WHERE {where}
 ), accepted AS (
-    SELECT p.n, p.host, c.opened_not_after AS opened, coalesce(c.closed_not_before, c.last_seen) AS closed
+    SELECT p.n, p.host, c.opened_not_after AS opened, c.open_until AS closed
     FROM period p JOIN base.connection_spans c
         ON c.host = p.host AND c.netns = p.netns AND c.family = p.family AND c.local_port = p.local_port
     WHERE p.protocol = 'tcp' AND c.local_port = {port}
@@ -70,10 +66,11 @@ WITH period AS (
     SELECT a.n, a.opened, greatest(a.closed, s.ended_at) AS closed
     FROM accepted a ASOF JOIN main.samples s ON s.host = a.host AND s.began_at <= a.closed
 ), moves AS (
-    SELECT n, opened AS moment, 1 AS step FROM seen WHERE closed >= opened
-    UNION ALL SELECT n, closed, -1 FROM seen WHERE closed >= opened
+    SELECT n, opened AS moment, 1 AS side, count(*) AS step FROM seen WHERE closed >= opened GROUP BY ALL
+    UNION ALL
+    SELECT n, closed, -1, -count(*) FROM seen WHERE closed >= opened GROUP BY ALL
 ), levels AS (
-    SELECT n, sum(step) OVER (PARTITION BY n ORDER BY moment, step DESC ROWS UNBOUNDED PRECEDING) AS open
+    SELECT n, sum(step) OVER (PARTITION BY n ORDER BY moment, side DESC ROWS UNBOUNDED PRECEDING) AS open
     FROM moves
 ), busy AS (
     SELECT n, max(open)::BIGINT AS peak FROM levels GROUP BY n
@@ -84,7 +81,7 @@ WITH period AS (
     FROM period p JOIN activity a ON a.host = p.host AND a.socket_id = p.socket_id
         AND a.read_at >= coalesce(p.began_not_before, p.began_not_after)
         AND a.read_at <= coalesce(p.ended_not_after, p.last_seen)
-    WHERE {which} AND p.protocol = 'tcp'
+    WHERE p.protocol = 'tcp'
     GROUP BY p.n
 ), begun AS (
     SELECT host, began_not_before AS at_not_before, began_not_after AS at_not_after,

@@ -11,18 +11,26 @@ import numpy as np
 
 from sockrec.kernel.arrays import ACTIVITY_FIELDS, UnixSockets
 from sockrec.kernel.sockets import NUMBERS, Reading
-from sockrec.model import states
+from sockrec.model import states, tables
 from sockrec.recorder import observed
+from sockrec.recorder.activity import Fields, Moved
 from sockrec.recorder.observed import INET_CONDITION, INET_ROW, UNIX_CONDITION, UNIX_ROW
 from sockrec.recorder.ownership import BegunProcess, EndedProcess, Ownership
-from sockrec.recorder.roster import NEVER, Ints, Match, Observed, Roster, Step, Times
+from sockrec.recorder.roster import Roster, Step
+from sockrec.recorder.seen import NEVER, Ints, Match, Observed, Times
 
 UNIX_ACTIVITY: Final = ("recv_q", "send_q", "backlog_limit")
 _UNIX_TYPES: Final = (1, 2, 5)  # SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
 _DEADLINE: Final = ACTIVITY_FIELDS.index("timer_deadline")
-
-
-_NOTHING: Final = Step((), (), np.empty(0, np.intp))
+_INET_FIELDS: Final = Fields.named(
+    ACTIVITY_FIELDS,
+    tables.ALWAYS_WRITTEN,
+    tables.WRITTEN_AT_ONCE,
+    tables.COUNTED_IF_KNOWN,
+    "timer_deadline",
+)
+_UNIX_FIELDS: Final = Fields.named(UNIX_ACTIVITY, UNIX_ACTIVITY)
+_NOTHING: Final = Step((), (), Moved.none(_INET_FIELDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Changes:
     def nothing(self) -> bool:
         """Say whether there is no row to write."""
         spans = (self.inet.ended, self.inet.begun, self.unix.ended, self.unix.begun)
-        return not any((*spans, len(self.inet.active), len(self.unix.active), self.processes_ended))
+        return not any((*spans, len(self.inet.moved), len(self.unix.moved), self.processes_ended))
 
     @property
     def count(self) -> int:
@@ -51,24 +59,25 @@ class Ledger:
     """Every live socket and its owner.
 
     `anchor_us` is the wall clock minus the boot clock when the recording began: all times it hands
-    on are the boot clock plus that.
+    on are the boot clock plus that. `counters_us` is the least time between two writings of one
+    socket's counters; None for never.
     """
 
-    def __init__(self, anchor_us: int) -> None:
+    def __init__(self, anchor_us: int, counters_us: int | None) -> None:
         self.anchor_us = anchor_us
         self.inet = Roster(
             len(INET_CONDITION),
-            len(ACTIVITY_FIELDS),
+            _INET_FIELDS,
             inode_row=INET_ROW["inode"],
             owner_row=INET_ROW["owner"],
-            deadline_row=_DEADLINE,
+            pace_us=counters_us,
         )
         self.unix = Roster(
             len(UNIX_CONDITION),
-            len(UNIX_ACTIVITY),
+            _UNIX_FIELDS,
             inode_row=UNIX_ROW["inode"],
             owner_row=UNIX_ROW["owner"],
-            deadline_row=None,
+            pace_us=counters_us,
         )
         self.ownership = Ownership(anchor_us)
         self.uids: set[int] = set()
@@ -121,9 +130,16 @@ class Ledger:
             owner = roster.condition[row["owner"]]
             owner[:] = renumber[owner]
         self._forget_paths()
-        inet = Step((), (self.inet.carry(began),), np.arange(len(self.inet)))
-        unix = Step((), (self.unix.carry(began),), np.arange(len(self.unix)))
+        inet, unix = (
+            Step((), (roster.carry(began),), roster.activity.carry(roster.key, began))
+            for roster in (self.inet, self.unix)
+        )
         return Changes(Times(began, began), inet, unix, processes, [])
+
+    def finish(self) -> Changes:
+        """Return what was held back: the counters that moved since they were last written."""
+        held = Step((), (), self.inet.activity.finish(self.inet.key))
+        return Changes(Times(0, 0), held, Step((), (), Moved.none(_UNIX_FIELDS)), [], [])
 
     def count_states(self) -> Counter[str]:
         """Return how many internet sockets are in each state, UDP and raw ones by their protocol."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from sockrec.kernel.arrays import InetSockets, UnixSockets
 from sockrec.model.states import LISTEN
-from sockrec.recorder.roster import Condition, Ints, Observed
+from sockrec.recorder.seen import Condition, Ints, Observed
 
 INET_CONDITION: Final = (
     "protocol", "family", "state", "interface", "uid", "inode", "owner",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from sockrec.errors import KernelError
-from sockrec.kernel import processes
+from sockrec.kernel import host, processes
 from sockrec.kernel.owners import Owners
 from sockrec.kernel.processes import Process
-from sockrec.recorder.roster import Ints, Mask, Times
+from sockrec.recorder.seen import Ints, Mask, Times
 
 # A title that a server writes over its argv is found within this many processes' worth of samples.
 REREAD_A_SAMPLE = 64
@@ -90,24 +89,21 @@ class Ownership:
         """
         number = before.copy()
         look = ~same | (before < 0)
-        if len(changed):
+        if len(changed) and not look.all():
             look |= np.isin(inode, changed)
         places = np.flatnonzero(look)
-        found = []
+        holders = self._walker.holders_of_each(inode[places].tolist())
         # Most sockets of a process have the same holders: one owner is made of them.
-        held: dict[tuple[int, ...], int] = {}
+        held = {several: self._intern(self._held(several)) for several in dict.fromkeys(holders) if several}
+        number[places] = [held.get(several, -1) for several in holders]
+        places = places[number[places] < 0]
+        unheld: dict[tuple[int, str], int] = {}
         columns = (inode[places].tolist(), state[places].tolist(), before[places].tolist())
-        for one_inode, one_state, owner in zip(*columns, strict=True):
-            holders = self._walker.holders(one_inode) if one_inode else ()
-            if holders not in held:
-                last = self.owners[owner] if owner >= 0 else None
-                made = self._intern(self._resolve(one_inode, one_state, holders, last))
-                if holders:
-                    held[holders] = made
-            else:
-                made = held[holders]
-            found.append(made)
-        number[places] = found
+        for place, one_inode, one_state, last in zip(places.tolist(), *columns, strict=True):
+            known = last, self._why(one_inode, one_state)
+            if known not in unheld:
+                unheld[known] = self._intern(self._unheld(*known))
+            number[place] = unheld[known]
         return number
 
     def carry(self, used: Ints, began: int) -> tuple[list[BegunProcess], Ints]:
@@ -131,14 +127,20 @@ class Ownership:
             self.owners.append(owner)
         return number
 
-    def _resolve(self, inode: int, state: int, holders: tuple[int, ...], before: Owner | None) -> Owner:
-        if holders:
-            return Owner(holders[0], self._program(holders[0]), holders, "held")
+    def _held(self, holders: tuple[int, ...]) -> Owner:
+        return Owner(holders[0], self._program(holders[0]), holders, "held")
+
+    def _unheld(self, last: int, why: str) -> Owner:
+        """Return the owner of a socket that nobody holds now, by its last owner's number (-1: none)."""
+        before = self.owners[last] if last >= 0 else None
         if before is not None and before.pid is not None:
             return Owner(before.pid, before.program, before.holders, "last")
+        return Owner(None, None, (), why)
+
+    def _why(self, inode: int, state: int) -> str:
         if inode:
-            return Owner(None, None, (), self._walker.reason(inode))
-        return Owner(None, None, (), "kernel" if state in _PEOPLED else "exited")
+            return self._walker.reason(inode)
+        return "kernel" if state in _PEOPLED else "exited"
 
     def _program(self, pid: int) -> str | None:
         if pid not in self._tracked:
@@ -164,12 +166,14 @@ class Ownership:
         self.begun.append(BegunProcess(process, begun_as, after, ended))
 
     def _end(self, tracked: _Tracked, ended_as: str) -> None:
-        self.ended.append(EndedProcess(tracked.row, tracked.last_seen, self._times.ended, ended_as))
+        # The evidence came after the sockets were read: the process may have ended meanwhile.
+        by = self._times.ended if ended_as == "changed" else host.boot_us() + self._anchor_us
+        self.ended.append(EndedProcess(tracked.row, tracked.last_seen, by, ended_as))
 
     def _check_processes(self) -> None:
         """End the rows of processes that are gone, and read a few of the others again."""
         for pid, tracked in list(self._tracked.items()):
-            if Path(f"/proc/{pid}").exists():
+            if pid in self._walker.processes:
                 tracked.last_seen = max(tracked.first_seen, self._times.began)
             else:
                 self._end(tracked, "closed")

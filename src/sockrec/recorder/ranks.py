@@ -38,13 +38,22 @@ def _out_of_place(ranks: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _interpolate(ranks: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Space the rows that are not kept evenly between their kept neighbours, 1 apart at the ends."""
+    """Space the rows that are not kept between their kept neighbours, 1 apart at the ends.
+
+    Of the numbers between two neighbours those of the fewest binary digits are taken: they compress.
+    """
     places = np.arange(len(ranks), dtype=np.float64)
     anchors = np.flatnonzero(kept)
     if not anchors.size:
         return places
     first, last = anchors[0], anchors[-1]
-    result: NDArray[np.float64] = np.interp(places, anchors, ranks[anchors])
-    result[:first] = ranks[first] - (first - places[:first])
-    result[last + 1 :] = ranks[last] + (places[last + 1 :] - last)
+    result: NDArray[np.float64] = ranks.copy()
+    result[:first] = np.floor(ranks[first]) - (first - places[:first])
+    result[last + 1 :] = np.ceil(ranks[last]) + (places[last + 1 :] - last)
+    between = np.flatnonzero(~kept[first:last]) + first
+    above = np.searchsorted(anchors, between)
+    below, above = anchors[above - 1], anchors[above]
+    # n newcomers find n multiples of the greatest power of two that goes n + 1 times into their room.
+    step = np.exp2(np.floor(np.log2((ranks[above] - ranks[below]) / (above - below))))
+    result[between] = (np.floor(ranks[below] / step) + (between - below)) * step
     return result

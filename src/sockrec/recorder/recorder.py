@@ -22,11 +22,17 @@ from sockrec.store.lock import RecorderLock
 from sockrec.version import __version__
 
 LEAST_INTERVAL_US: Final = 50_000
+# A listener that is gone is known to be at the end of a reading. Where one of all sockets takes longer
+# than ticks come early, the listeners are read first, so that an answer stays within one interval.
+_LONG_READING_US: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to record: times in microseconds, `cpu_share` of one core; None for no limit."""
+    """How to record: times in microseconds, `cpu_share` of one core; None for no limit.
+
+    `counters_us` is the least time between two writings of one socket's counters; None for never.
+    """
 
     interval_us: int = 1_000_000
     for_us: int | None = None
@@ -34,6 +40,7 @@ class Options:
     command: tuple[str, ...] = ()
     cpu_share: float | None = 0.05
     memory_bytes: int | None = None
+    counters_us: int | None = 60_000_000
 
     def __post_init__(self) -> None:
         if self.interval_us < LEAST_INTERVAL_US:
@@ -61,10 +68,11 @@ class Recorder:
     """Records this host's sockets, as the calling thread's network namespace has them, into a capture.
 
     Raises `CaptureError` if another recorder writes this host's part of the capture, or if it can't
-    be written, `KernelError` if the kernel's sockets can't be read.
+    be written, `KernelError` if the kernel's sockets can't be read. `startup_us`: CPU time that its
+    process took before, to be taken off its budget.
     """
 
-    def __init__(self, capture: Path, options: Options, recording: str) -> None:
+    def __init__(self, capture: Path, options: Options, recording: str, startup_us: int = 0) -> None:
         self.options = options
         self.status = Status()
         self.stop = threading.Event()
@@ -75,9 +83,10 @@ class Recorder:
         self._reader = SocketReader()
         self._boot_us = host.boot_us()
         self._anchor_us = host.anchor_us()
-        self._ledger = Ledger(self._anchor_us)
-        self._thrift = Thrift(options.cpu_share)
+        self._ledger = Ledger(self._anchor_us, options.counters_us)
+        self._thrift = Thrift(options.cpu_share, startup_us)
         self._missed = self._passed_over = self._listener_readings = 0
+        self._reading_us = 0
         self._uids: set[int] = set()
         self.halted: str | None = None
         self._lacks = _lacks()
@@ -118,6 +127,7 @@ class Recorder:
                 if not ticks.number:
                     on_begun()
                 ticks.wait()
+            writer.write(self._ledger.finish())
             self._facts |= {"ended_us": host.boot_us() + self._anchor_us, "ended_as": "stopped"}
             self._write_facts()
         finally:
@@ -131,18 +141,23 @@ class Recorder:
         """Take a sample; or, if the CPU budget does not allow one, read the listeners alone."""
         self._missed += ticks.missed
         if self._thrift.wants_all(ticks.number) or ticks.last:
+            if self._reading_us > _LONG_READING_US:
+                self._read_listeners(writer)
             self._sample(writer, ticks)
         else:
             self._passed_over += 1
-            reading = self._reader.read_listeners()
-            if reading is not None:
-                changes = self._ledger.observe_listeners(reading)
-                writer.write(changes)
-                self.status.changes += changes.count
-                self._listener_readings += 1
+            self._read_listeners(writer)
         self._thrift.account(ticks.number)
         self.status.cpu_percent = self._thrift.percent
         self.status.elapsed_us = ticks.elapsed_us
+
+    def _read_listeners(self, writer: Writer) -> None:
+        reading = self._reader.read_listeners()
+        if reading is not None:
+            changes = self._ledger.observe_listeners(reading)
+            writer.write(changes)
+            self.status.changes += changes.count
+            self._listener_readings += 1
 
     def _sample(self, writer: Writer, ticks: Ticks) -> None:
         thrift, status = self._thrift, self.status
@@ -150,6 +165,7 @@ class Recorder:
         reading = self._reader.read()
         changes = self._ledger.observe(reading, strained)
         thrift.sampled(ticks.number)
+        self._reading_us = reading.ended_us - reading.began_us
         interval_us = self.options.interval_us * (1 + self._passed_over)
         budget = "interval lengthened" if self._passed_over else "owners walked less" if strained else None
         writer.write(

@@ -9,75 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockrec.recorder import ranks
-
-Ints = NDArray[np.int64]
-Condition = tuple[NDArray[Any], ...]
-Scope = tuple[tuple[int, int], ...]
-Rows = NDArray[np.intp]
-Mask = NDArray[np.bool_]
-
-NEVER = int(np.iinfo(np.int64).min)
-# Deadlines are read with the clock's and the timer wheel's grain in them.
-DEADLINE_GRAIN_US = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When a reading took place, in recorded microseconds."""
-
-    began: int
-    ended: int
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """One reading of one kind of socket, in the kernel's order.
-
-    `key` (n) is the identity; `condition`, arrays of n, what makes a row of its own when it changes;
-    `activity` (k, n) what makes an activity row when it changes; `doubtful` marks the kinds of socket
-    (values of `condition[0]`) that could not be read whole; `scope` says, as (row of `condition`,
-    value) pairs, that only such sockets were read.
-    """
-
-    key: Ints
-    condition: Condition
-    activity: Ints
-    doubtful: frozenset[int] = frozenset()
-    scope: Scope = ()
-
-    def only(self, places: Rows) -> Observed:
-        """Return the sockets at some places alone."""
-        condition = tuple(column[places] for column in self.condition)
-        return Observed(self.key[places], condition, self.activity[:, places], self.doubtful, self.scope)
-
-
-def in_scope(scope: Scope, condition: Condition) -> Mask:
-    """Mark the sockets of a condition that a reading of that scope says something of."""
-    mask = np.ones(len(condition[0]), np.bool_)
-    for row, value in scope:
-        mask &= condition[row] == value
-    return mask
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Where each socket of a reading stands in the roster: its place, or -1 for a new one.
-
-    `same` tells that the reading has the same sockets in the same order. `order` sorts its keys.
-    """
-
-    place: Rows
-    known: Mask
-    same: bool
-    order: Rows
-
-    def was(self, column: NDArray[Any]) -> NDArray[Any]:
-        """Return a column of the roster (or of rows of it) for the sockets read; anything for new ones."""
-        if self.same:
-            return column
-        if not column.shape[-1]:
-            return np.zeros((*column.shape[:-1], len(self.place)), column.dtype)
-        return column.take(self.place, axis=-1)
+from sockrec.recorder.activity import Activity, Fields, Moved
+from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Match, Observed, Rows, Scope, Times, in_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +39,7 @@ class Step:
 
     ended: tuple[Ended, ...]
     begun: tuple[Begun, ...]
-    active: Rows
+    moved: Moved
 
     @property
     def changes(self) -> int:
@@ -119,16 +52,16 @@ class Step:
 class Roster:
     """Every live socket of one kind.
 
-    `inode_row` and `owner_row` are the indices of the inode and of the owner in `condition`,
-    `deadline_row` that of the timer's deadline in `activity` (None if there is none).
+    `inode_row` and `owner_row` are the indices of the inode and of the owner in `condition`; `fields`
+    and `pace_us` tell of its activity.
     """
 
     def __init__(
-        self, conditions: int, activities: int, *, inode_row: int, owner_row: int, deadline_row: int | None
+        self, conditions: int, fields: Fields, *, inode_row: int, owner_row: int, pace_us: int | None
     ) -> None:
         self.key: Ints = np.empty(0, np.int64)
         self.condition: Condition = tuple(np.empty(0, np.int64) for _ in range(conditions))
-        self.activity: Ints = np.empty((activities, 0), np.int64)
+        self.activity = Activity(fields, pace_us)
         self.rank: NDArray[np.float64] = np.empty(0)
         self.row: Ints = np.empty(0, np.int64)
         self.first_seen: Ints = np.empty(0, np.int64)
@@ -141,7 +74,6 @@ class Roster:
         self._doubtful_since: dict[int, int | None] = {}
         self._inode_row = inode_row
         self._owner_row = owner_row
-        self._deadline_row = deadline_row
 
     def __len__(self) -> int:
         return len(self.key)
@@ -174,9 +106,7 @@ class Roster:
                 return None
         self.last_seen[places] = np.maximum(self.first_seen[places], times.began)
         self._scope, self._scope_read_at = seen.scope, times.began
-        moved = (seen.activity != self.activity[:, places]).any(axis=0)
-        self.activity[:, places] = seen.activity
-        return Step((), (), places[moved])
+        return Step((), (), self.activity.observe_some(places, seen.activity, self.key, times.ended))
 
     def observe(self, seen: Observed, match: Match, times: Times) -> Step:
         """Take a reading in, and return what it changed.
@@ -198,25 +128,27 @@ class Roster:
             self._ended(place[changed], times.ended, "changed"),
             Ended(self.row[place[moved]], carried_at, carried_at, "carried"),
         )
-        active = self._active(seen, match, stays)
-
         before = self._absent_at(seen, times.began)
+        fresh = ~match.known | reused
+        found = fresh & (before == NEVER)
         before[changed] = self.last_seen[place[changed]]
         before[moved] = carried_at
         first_seen = np.where(stays, match.was(self.first_seen), times.ended)
         first_seen[moved] = carried_at
         row = match.was(self.row).copy()
         last_seen = np.maximum(first_seen, times.began)
-        left = (self.key, self.condition, self.activity, self.rank, self.row, self.first_seen, self.last_seen)
-        self.key, self.condition, self.activity = seen.key, seen.condition, seen.activity
+        left = (self.key, self.condition, self.rank, self.row, self.first_seen, self.last_seen)
+        activity_left = self.activity.before()
+        active = self.activity.observe(seen, match, stays, found, gone, self.key, times.ended)
+        self.key, self.condition = seen.key, seen.condition
         self.rank, self.row, self.first_seen, self.last_seen = rank, row, first_seen, last_seen
         self._order = match.order
         if len(unread):
             self._keep(left, unread)
+            self.activity.keep(activity_left, unread)
 
-        fresh = ~match.known | reused
         begun = (
-            self._begun(fresh & (before == NEVER), "found", None),
+            self._begun(found, "found", None),
             self._begun(fresh & (before != NEVER), "opened", before),
             self._begun(changed, "changed", before),
             self._begun(moved, "carried", before),
@@ -256,28 +188,14 @@ class Roster:
         )
         return places[~unread], places[unread]
 
-    def _active(self, seen: Observed, match: Match, stays: Mask) -> Rows:
-        """Return the places (in the reading) of sockets that are new or whose activity moved."""
-        moved = ~stays
-        for number, now in enumerate(seen.activity):
-            before = match.was(self.activity[number])
-            if number == self._deadline_row:
-                # A running timer is no change: its deadline stands still, but for the grain.
-                still = (now != before) & (now > 0) & (before > 0) & stays
-                still &= np.abs(now - before) <= DEADLINE_GRAIN_US
-                now[still] = before[still]
-            moved |= now != before
-        return np.flatnonzero(moved)
-
     def _keep(self, left: tuple[Any, ...], unread: Rows) -> None:
         """Put sockets that a doubtful reading did not show behind those that it did."""
-        key, condition, activity, rank, row, first_seen, last_seen = left
+        key, condition, rank, row, first_seen, last_seen = left
         self.key = np.concatenate((self.key, key[unread]))
         self.condition = tuple(
             np.concatenate((now, before[unread]))
             for now, before in zip(self.condition, condition, strict=True)
         )
-        self.activity = np.concatenate((self.activity, activity[:, unread]), axis=1)
         self.rank = np.concatenate((self.rank, rank[unread]))
         self.row = np.concatenate((self.row, row[unread]))
         self.first_seen = np.concatenate((self.first_seen, first_seen[unread]))

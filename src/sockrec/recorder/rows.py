@@ -16,7 +16,8 @@ from sockrec.model import addresses, states, tables
 from sockrec.recorder.ledger import UNIX_ACTIVITY, Changes, Ledger
 from sockrec.recorder.observed import INET_ROW, UNIX_ROW
 from sockrec.recorder.ownership import BegunProcess, EndedProcess, Owner
-from sockrec.recorder.roster import NEVER, Begun, Ended, Ints, Roster, Rows, Step
+from sockrec.recorder.roster import Begun, Ended, Roster, Step
+from sockrec.recorder.seen import NEVER, Ints, Rows
 from sockrec.store import schema
 
 Columns = dict[str, Any]
@@ -25,7 +26,7 @@ Batches = dict[str, pa.RecordBatch]
 _PROTOCOLS: Final = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp", 136: "udplite", 132: "sctp", IPPROTO_RAW: "raw"}
 _FAMILIES: Final = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 _TYPES: Final = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
-_TIMERS: Final = {0: "off", 1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
+_TIMERS: Final = {NEVER: None, 0: "off", 1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
 _CONNECTED: Final = frozenset({IPPROTO_TCP, 132})
 _TABLES: Final = (tables.SOCKETS, tables.UNIX_SOCKETS, tables.PROCESSES)
 _BEGUN: Final = {table.name: schema.begun_schema(table) for table in _TABLES}
@@ -121,22 +122,14 @@ class RowMaker:
         }
 
     def _activity(self, made: Batches, changes: Changes) -> None:
-        ledger = self._ledger
-        parts = []
-        if len(changes.inet.active):
-            moved = ledger.inet.activity[:, changes.inet.active]
-            columns: Columns = dict(zip(ACTIVITY_FIELDS, moved, strict=True))
-            columns["timer"] = _named(columns["timer"], _TIMERS)
-            parts.append((ledger.inet.key[changes.inet.active], columns))
-        if len(changes.unix.active):
-            moved = ledger.unix.activity[:, changes.unix.active]
-            columns = {name: np.full(moved.shape[1], NEVER) for name in ACTIVITY_FIELDS}
-            columns |= dict(zip(UNIX_ACTIVITY, moved, strict=True))
-            columns["timer"] = [None] * moved.shape[1]
-            parts.append((ledger.unix.key[changes.unix.active], columns))
         batches = []
-        for key, columns in parts:
-            columns |= {"socket_id": key, "read_at": np.full(len(key), changes.times.ended)}
+        for names, moved in ((ACTIVITY_FIELDS, changes.inet.moved), (UNIX_ACTIVITY, changes.unix.moved)):
+            if not len(moved):
+                continue
+            columns: Columns = {"socket_id": moved.key, "read_at": moved.read_at}
+            columns |= {name: np.full(len(moved), NEVER) for name in ACTIVITY_FIELDS if name not in names}
+            columns |= dict(zip(names, moved.values, strict=True))
+            columns["timer"] = _named(columns["timer"], _TIMERS)
             batches.append(self._batch(_ACTIVITY, columns))
         if batches:
             made["activity"] = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
@@ -212,7 +205,7 @@ def _repeated(words: Sequence[str], sizes: Sequence[int]) -> pa.Array:
     return pa.array(np.repeat(np.array(words, dtype=object), sizes), pa.string())
 
 
-def _named(numbers: Ints, names: Mapping[int, str]) -> pa.Array:
+def _named(numbers: Ints, names: Mapping[int, str | None]) -> pa.Array:
     """Return each number's name; a number without one is shown as it is."""
     found, index = np.unique(numbers, return_inverse=True)
     words = [names.get(number, str(number)) for number in found.tolist()]

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from sockrec.kernel import host
 from sockrec.recorder.budget import Budget, Cost
+
+# The first sample reads every process: its cost is taken off the budget in this time, not at once.
+# Else it would take so much of the first minute that the second sample came a third of a minute later.
+_FIRST_OVER_US: Final = 300_000_000
+# A budget lets one sample go over in each of its periods, which this keeps for it.
+_SHARE_USED: Final = 0.98
 
 
 class Thrift:
     """Accounts for this process's CPU time against a share of one core; None for no limit.
 
     Strained, it asks for cheaper owners first; when that is not enough, for samples further apart.
+    `startup_us` was spent before: it counts as the first sample does.
     """
 
-    def __init__(self, share: float | None) -> None:
-        self._budget = None if share is None else Budget(share, host.boot_us())
+    def __init__(self, share: float | None, startup_us: int = 0) -> None:
+        self._budget = None if share is None else Budget(share * _SHARE_USED, host.boot_us())
         self._cost = Cost()
         self._spent_us = self._sample_spent_us = _cpu_us()
-        self._at_us = host.boot_us()
+        self._began_us = self._at_us = host.boot_us()
         self._sampled_tick = 0
+        self._startup_us = startup_us
+        self._first_us: int | None = None
+        self._first_paid_us = 0
         self.percent = 0.0
 
     @property
@@ -48,8 +59,13 @@ class Thrift:
         now_us, spent_us = host.boot_us(), _cpu_us()
         if tick == self._sampled_tick:
             self._cost.add(spent_us - self._spent_us)
-        if self._budget is not None:
-            self._budget.spend(now_us, spent_us - self._spent_us)
+        if self._first_us is None:
+            self._first_us = self._startup_us + spent_us - self._spent_us
+        elif self._budget is not None:
+            due_us = self._first_us * min(1.0, (now_us - self._began_us) / _FIRST_OVER_US)
+            repaid_us = round(due_us) - self._first_paid_us
+            self._first_paid_us += repaid_us
+            self._budget.spend(now_us, spent_us - self._spent_us + repaid_us)
         self.percent = 100 * (spent_us - self._spent_us) / max(1, now_us - self._at_us)
         self._spent_us, self._at_us = spent_us, now_us
 

@@ -46,8 +46,16 @@ SELECT host, recording, number, epoch_us(began_at), epoch_us(ended_at), interval
 FROM samples WHERE host = $host
 """
 
-# The rows of the sample that ended at $ended. A row that a segment's edge cut appears twice in the
-# sample of the cut: the older one counts there.
+# Only the files that can hold something of the sample are opened. Where it lies is asked each time: its
+# part may have been sealed since it was found. Of the rows, one that a segment's edge cut appears twice
+# in the sample of the cut: the older one counts there.
+_IN_FILES: Final = """
+file IN (
+    SELECT r.file FROM base.within_reach r JOIN parts.samples f ON f.file = r.sample_file
+    WHERE r."table" = '{}' AND f.host = $host AND f.recording = $recording
+        AND f.began_at = make_timestamptz($began)
+)
+"""
 _HELD: Final = """
 host = $host AND recording = $recording
     AND first_seen <= make_timestamptz($ended) AND last_seen >= make_timestamptz($began)
@@ -59,15 +67,16 @@ _ROWS: Final = f"""
 WITH held AS (
     SELECT protocol, family, local_address, local_port, remote_address, remote_port, state,
         uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($ended) AS sample_ended
-    FROM sockets WHERE {_HELD}
+    FROM parts.sockets WHERE {_HELD} AND {_IN_FILES.format("sockets")}
 ), moved AS (
     SELECT a.socket_id, a.read_at AS moved_at, a.recv_q, a.send_q, a.timer, a.timer_deadline,
         a.retransmits, a.probes
-    FROM activity a
-    WHERE a.host = $host AND a.recording = $recording AND a.read_at <= make_timestamptz($ended)
+    FROM parts.activity a
+    WHERE {_IN_FILES.format("activity")} AND a.host = $host AND a.recording = $recording
+        AND a.read_at <= make_timestamptz($ended)
 ), running AS (
     SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
-    FROM processes WHERE {_HELD} GROUP BY pid
+    FROM parts.processes WHERE {_HELD} AND {_IN_FILES.format("processes")} GROUP BY pid
 )
 SELECT h.protocol, h.family, h.local_address, h.local_port, h.remote_address, h.remote_port, h.state,
     coalesce(m.recv_q, 0), coalesce(m.send_q, 0), coalesce(h.uid, 0), coalesce(h.inode, 0),

@@ -23,7 +23,9 @@ NETSTAT: Final = "netstat -antp"
 
 Measure = Callable[[], float]
 
-_SOURCE: Final = Path(__file__).with_name("dump_loop.c")
+# The dump asked for and thrown away; every descriptor's link read and thrown away.
+DUMP_LOOP: Final = Path(__file__).with_name("dump_loop.c")
+LINKS_LOOP: Final = Path(__file__).with_name("links_loop.c")
 _PACKAGES: Final = {
     "gcc": "gcc",
     "ss": "iproute2",
@@ -61,22 +63,22 @@ def install() -> None:
 
 
 class CLoop:
-    """The C loop, compiled anew. Raises `BenchmarkError` where it can't be: nothing can do without it."""
+    """A C loop, compiled anew. Raises `BenchmarkError` where it can't be: nothing can do without it."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Path = DUMP_LOOP) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sockrec-bench-")
-        self._program = str(Path(self._folder.name) / "dump_loop")
+        self._program = str(Path(self._folder.name) / source.stem)
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             raise BenchmarkError("there is no C compiler: install gcc")
-        subprocess.run([compiler, "-O2", "-o", self._program, str(_SOURCE)], check=True, timeout=60)
+        subprocess.run([compiler, "-O2", "-o", self._program, str(source)], check=True, timeout=60)
 
     def measure(self, dumps: int) -> float:
-        """Return the CPU seconds of one dump, the median of a few."""
+        """Return the CPU seconds of one turn, the median of a few."""
         return statistics.median(nanoseconds for nanoseconds, _ in self._run(dumps)) / 1e9
 
     def bytes(self) -> int:
-        """Return how long a dump is."""
+        """Return how long a dump is, or how many links there were."""
         return self._run(1)[0][1]
 
     def _run(self, dumps: int) -> list[tuple[int, int]]:

@@ -84,6 +84,11 @@ class Dump:
     incomplete: str = ""
 
 
+# Room for 100,000 sockets, so that a first sample need not copy what it has. What is not written to
+# takes no memory.
+_BUFFER: Final = 64 << 20
+
+
 class DiagSocket:
     """One NETLINK_SOCK_DIAG socket, of the network namespace that the thread is in when it is made.
 
@@ -91,7 +96,7 @@ class DiagSocket:
     """
 
     def __init__(self) -> None:
-        self._buffer = np.empty(1 << 20, np.uint8)
+        self._buffer = np.empty(_BUFFER, np.uint8)
         self._view = self._buffer.data
         self._end = 0
         self._socket = _open()

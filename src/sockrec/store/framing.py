@@ -36,7 +36,6 @@ _CRC_AT = _HEADER.size - _CRC.size
 _PLAIN, _ZSTD = 0, 1
 # Below this, compressing costs more time than the bytes are worth.
 _COMPRESS_FROM = 512
-_LEVEL = 1
 _CHUNK = 1 << 20
 # What a false beginning costs at least, as bytes: with `_Scan.budget` it bounds the search in hostile files.
 _CANDIDATE = 256
@@ -71,17 +70,26 @@ def pack(file_id: bytes, sequence: int, kind: int, payload: Sequence[bytes | pa.
 
     Raises `OverflowError` if the payload is larger than `LARGEST`.
     """
-    body = b"".join(payload)
-    raw = len(body)
+    raw = sum(map(len, payload))
     if raw > LARGEST:
         raise OverflowError(f"{raw} bytes in one frame; at most {LARGEST} fit")
-    codec = _PLAIN
+    codec, body = _PLAIN, b""
     if raw >= _COMPRESS_FROM:
-        smaller = pa.Codec("zstd", compression_level=_LEVEL).compress(body, asbytes=True)
-        if len(smaller) < raw:
-            codec, body = _ZSTD, smaller
+        codec, body = _ZSTD, _compress(payload)
+    if not codec or len(body) >= raw:
+        codec, body = _PLAIN, b"".join(payload)
     head = _HEADER.pack(MAGIC, file_id, sequence, kind, codec, 0, len(body), raw, 0)[:_CRC_AT]
     return [head + _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body]
+
+
+def _compress(payload: Sequence[bytes | pa.Buffer]) -> bytes:
+    # A first sample of a large host is 60 MB: piece by piece, it is never copied together.
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        for piece in payload:
+            stream.write(piece)
+    compressed: bytes = sink.getvalue().to_pybytes()
+    return compressed
 
 
 def scan(file: BinaryIO, size: int) -> Iterator[Frame | Bad]:

@@ -16,13 +16,13 @@ from benchmarks.timing import BenchmarkError, say
 
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 SUBJECTS: Final[dict[str, Callable[[Scale], Findings]]] = {
+    "kept": kept.run,
     "steady": steady.run,
     "first_sample": first_sample.run,
     "events": events.run,
     "disk": disk.run,
     "questions": questions.run,
     "startup": startup.run,
-    "kept": kept.run,
 }
 
 

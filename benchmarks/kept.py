@@ -34,6 +34,7 @@ def run(scale: Scale) -> Findings:
     sockets, seconds = max(scale.sizes), scale.kept_seconds
     say(f"budget: {seconds} s of {sockets:,} sockets")
     found = in_namespaces("benchmarks.kept:measure", seconds + 300, sockets=sockets, length=seconds)
+    say(f"  {found['cpu']:.1f} s of CPU, bounds of {max(found['widths']):.3f} s, {found['wrong']} wrong")
     what = f"`record --interval 1s --max-cpu 5%`, {found['sockets']:,} sockets, {seconds} s"
     share, widest = found["cpu"] / found["elapsed"], max(found["widths"])
     late = f"{widest:.3g} s at most, {statistics.median(found['widths']):.3g} s median"

@@ -262,3 +262,32 @@ def test_a_reading_that_brings_nothing_new_is_told_apart_from_one_that_does() ->
     assert step.moved.key.tolist() == [1]
     del sockets[1]
     assert roster.observe_same(listening(sockets, [2]), Times(4000, 4010)) is None
+
+
+@given(st.lists(st.tuples(READING, st.booleans()), min_size=1, max_size=10))
+def test_every_socket_keeps_its_own_numbers_through_readings_of_listeners_alone(
+    readings: list[tuple[tuple[Seen, object, frozenset[int]], bool]],
+) -> None:
+    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    told: Seen = {}
+    for number, ((sockets, random, _), alone) in enumerate(readings):
+        order = sorted(sockets)
+        random.shuffle(order)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
+        times = Times(1000 * number + 1000, 1000 * number + 1010)
+        if alone:
+            # A socket that was seen in another state is not asked again here: one of those that are new.
+            sockets = {
+                key: one for key, one in sockets.items() if key not in told or told[key][:2] == (TCP, 2)
+            }
+            order = [key for key in order if key in sockets]
+            seen = listening(sockets, order)
+            told = {key: one for key, one in told.items() if one[:2] != (TCP, 2)}
+            told |= {key: sockets[key] for key in seen.key.tolist()}
+        else:
+            seen = observed(sockets, order)
+            told = dict(sockets)
+        roster.observe(*roster.match(seen), times)
+        assert sorted(roster.key.tolist()) == sorted(told)
+        for place, key in enumerate(roster.key.tolist()):
+            assert tuple(int(column[place]) for column in roster.condition) == told[key][:3]
+            assert tuple(roster.activity.values[:, place].tolist()) == told[key][3:]

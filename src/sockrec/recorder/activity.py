@@ -125,22 +125,25 @@ class Activity:
         return self._rows(moved, self._has_counters(self.values), keys, ended)
 
     def keep(self, before: Activity, places: Rows) -> None:
-        """Put sockets of the time before a doubtful reading, which did not show them, behind the others."""
-        known = self.values.shape[1]
-        # 40 MB at 100,000 sockets: copied once, into memory that is there already where there is some.
-        values = self._room_for(known + len(places), before)
-        values[:, :known] = self.values
-        np.take(before.values, places, axis=1, out=values[:, known:], mode="clip")
-        self.values = values
-        self._moved_at = np.concatenate((self._moved_at, before._moved_at[places]))
-        self._written_at = np.concatenate((self._written_at, before._written_at[places]))
-        self._pending = np.concatenate((self._pending, before._pending[places]))
+        """Put the sockets that a reading does not tell of before those that it does.
 
-    def _room_for(self, sockets: int, before: Activity) -> Ints:
-        """Return room for the numbers of so many sockets, other than that in which those of before are."""
-        if self._room.shape[1] < sockets or np.may_share_memory(self._room, before.values):
-            self._room = np.empty((self._fields.count, sockets + _SPARE), np.int64)
-        return self._room[:, :sockets]
+        `places` are where they were `before`, in the order of `filled`; that one is used up.
+        """
+        kept, seen, values = len(places), self.values, before.values
+        sockets = kept + seen.shape[1]
+        need = max(sockets, values.shape[1])
+        if need > self._room.shape[1] or not np.may_share_memory(values, self._room):
+            # 40 MB at 100,000 sockets: copied once, not at each change of a listener.
+            if need > self._room.shape[1]:
+                self._room = np.empty((self._fields.count, need + _SPARE), np.int64)
+            self._room[:, : values.shape[1]] = values
+        filling = np.flatnonzero(places != np.arange(kept))
+        self._room[:, filling] = self._room[:, places[filling]]
+        self._room[:, kept:sockets] = seen
+        self.values = self._room[:, :sockets]
+        self._moved_at = np.concatenate((before._moved_at[places], self._moved_at))
+        self._written_at = np.concatenate((before._written_at[places], self._written_at))
+        self._pending = np.concatenate((before._pending[places], self._pending))
 
     def before(self) -> Activity:
         """Return all of this as it is now, for `keep`."""
@@ -213,6 +216,16 @@ class Activity:
         self._pending[counted] = False
         self._written_at[counted] = ended
         return Moved(keys[places], values, self._moved_at[places])
+
+
+def filled(places: Rows) -> Rows:
+    """Return ascending places in another order: each where it was, but for the last, which fill the holes."""
+    order = np.arange(len(places))
+    within = places[places < len(places)]
+    holes = np.ones(len(places), np.bool_)
+    holes[within] = False
+    order[holes] = places[len(within) :]
+    return order
 
 
 def _joined(*parts: Moved) -> Moved:

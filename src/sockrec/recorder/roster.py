@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockrec.recorder import ranks
-from sockrec.recorder.activity import Activity, Fields, Moved
+from sockrec.recorder.activity import Activity, Fields, Moved, filled
 from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Match, Observed, Rows, Scope, Times, in_scope
 
 
@@ -143,16 +143,16 @@ class Roster:
         self.key, self.condition = seen.key, seen.condition
         self.rank, self.row, self.first_seen, self.last_seen = rank, row, first_seen, last_seen
         self._order = match.order
-        if len(unread):
-            self._keep(left, unread)
-            self.activity.keep(activity_left, unread)
-
-        begun = (
+        begun: tuple[Begun, ...] = (
             self._begun(found, "found", None),
             self._begun(fresh & (before != NEVER), "opened", before),
             self._begun(changed, "changed", before),
             self._begun(moved, "carried", before),
         )
+        if len(unread):
+            self._keep(left, filled(unread))
+            self.activity.keep(activity_left, filled(unread))
+            begun = tuple(replace(begin, places=begin.places + len(unread)) for begin in begun)
         return Step(
             tuple(end for end in ended if len(end.row)),
             tuple(begin for begin in begun if len(begin.places)),
@@ -189,17 +189,17 @@ class Roster:
         return places[~unread], places[unread]
 
     def _keep(self, left: tuple[Any, ...], unread: Rows) -> None:
-        """Put sockets that a doubtful reading did not show behind those that it did."""
+        """Put sockets that a reading does not tell of before those that it did."""
         key, condition, rank, row, first_seen, last_seen = left
-        self.key = np.concatenate((self.key, key[unread]))
+        self.key = np.concatenate((key[unread], self.key))
         self.condition = tuple(
-            np.concatenate((now, before[unread]))
+            np.concatenate((before[unread], now))
             for now, before in zip(self.condition, condition, strict=True)
         )
-        self.rank = np.concatenate((self.rank, rank[unread]))
-        self.row = np.concatenate((self.row, row[unread]))
-        self.first_seen = np.concatenate((self.first_seen, first_seen[unread]))
-        self.last_seen = np.concatenate((self.last_seen, last_seen[unread]))
+        self.rank = np.concatenate((rank[unread], self.rank))
+        self.row = np.concatenate((row[unread], self.row))
+        self.first_seen = np.concatenate((first_seen[unread], self.first_seen))
+        self.last_seen = np.concatenate((last_seen[unread], self.last_seen))
         self._order = np.argsort(self.key)
 
     def _ended(self, places: Rows, ended_by: int, ended_as: str) -> Ended:

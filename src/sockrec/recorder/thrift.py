@@ -11,8 +11,9 @@ from sockrec.recorder.budget import Budget, Cost
 # The first sample reads every process: its cost is taken off the budget in this time, not at once.
 # Else it would take so much of the first minute that the second sample came a third of a minute later.
 _FIRST_OVER_US: Final = 300_000_000
-# A budget lets one sample go over in each of its periods, which this keeps for it.
-_SHARE_USED: Final = 0.98
+# A budget lets one sample go over in each of its periods, and what the end takes (the last sample, sealing)
+# comes after it: the rest is kept for them.
+_SHARE_USED: Final = 0.94
 
 
 class Thrift:

@@ -13,7 +13,7 @@ from sockrec.recorder.budget import Budget, Cost
 _FIRST_OVER_US: Final = 300_000_000
 # A budget lets one sample go over in each of its periods, and what the end takes (the last sample, sealing)
 # comes after it: the rest is kept for them.
-_SHARE_USED: Final = 0.94
+_SHARE_USED: Final = 0.92
 
 
 class Thrift:

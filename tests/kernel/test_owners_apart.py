@@ -85,6 +85,23 @@ def update(inodes, moment=0):
 """
 
 
+# A child that holds nothing, and opens a socket once it is told to.
+LATE_CHILD = """
+reading, writing = os.pipe()
+back, tell = os.pipe()
+child = os.fork()
+if not child:
+    for sock in held:
+        sock.close()
+    os.write(tell, b'closed')
+    os.read(reading, 1)
+    late = socket.socket()
+    os.write(tell, b'%d' % inode_of(late))
+    time.sleep(60)
+os.read(back, 100)
+"""
+
+
 def run_alone(script: str) -> list[str]:
     return run_script(ALONE + script, prefix=("unshare", "--pid", "--fork", "--mount-proc"))
 
@@ -158,27 +175,20 @@ for _ in range(5):
 
 def test_new_sockets_of_a_small_process_are_found_without_walking_the_big_ones() -> None:
     """The process whose number of descriptors moved is walked first, though it never held a socket."""
-    answer = run_alone("""
+    answer = run_alone(
+        """
 held = [socket.socket() for _ in range(1000)]
-reading, writing = os.pipe()
-back, tell = os.pipe()
-child = os.fork()
-if not child:
-    for sock in held:
-        sock.close()
-    os.write(tell, b'closed')
-    os.read(reading, 1)
-    late = socket.socket()
-    os.write(tell, b'%d' % inode_of(late))
-    time.sleep(60)
-os.read(back, 100)
+"""
+        + LATE_CHILD
+        + """
 inodes = [inode_of(sock) for sock in held]
 update(inodes)
 os.write(writing, b'x')
 late = int(os.read(back, 100))
 changed, walks, probes, descriptors, _ = update([*inodes, late])
 print(changed, walks, descriptors < 50, owners.holders(late) == (child,))
-""")
+"""
+    )
     assert answer == ["1 1 True True"]
 
 
@@ -320,19 +330,8 @@ print(*thrifty(inodes), owners.holders(inodes[-1]) == (1, child))
 def test_a_thrifty_update_walks_a_process_whose_number_of_descriptors_moved() -> None:
     answer = run_alone(
         THRIFTY
+        + LATE_CHILD
         + """
-reading, writing = os.pipe()
-back, tell = os.pipe()
-child = os.fork()
-if not child:
-    for sock in held:
-        sock.close()
-    os.write(tell, b'closed')
-    os.read(reading, 1)
-    late = socket.socket()
-    os.write(tell, b'%d' % inode_of(late))
-    time.sleep(60)
-os.read(back, 100)
 update(inodes)
 os.write(writing, b'x')
 inodes.append(int(os.read(back, 100)))

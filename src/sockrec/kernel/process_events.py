@@ -2,8 +2,9 @@
 
 All numbers are of the initial PID namespace: a recorder in another one can't match them with its /proc.
 
-What order says, for one thread: a socket closed after the thread's exit event was closed by the exit; one
-closed between its `preparing` and `done` was closed by the exec (FD_CLOEXEC); else by close(2).
+What order says, for one thread: a socket closed after the thread's exit event was closed by the exit. One
+that an exec closes (FD_CLOEXEC) goes on the thread's way back to user space: after `preparing` and at
+most `EXEC_CLOSES_WITHIN` after `done`, before the new program can do much. All else is close(2).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ _LOST: Final = {
     SIGNAL: "who sent a signal",
     OOM: "kills for want of memory",
 }
+EXEC_CLOSES_WITHIN: Final = 1_000_000
+"""Nanoseconds: usually a few thousand; a program takes longer to be loaded."""
+
 # siginfo_t.si_code of what processes send: kill(2), sigqueue(3), tgkill(2).
 _SENT: Final = (0, -1, -6)
 
@@ -43,8 +47,8 @@ class ThreadExits:
     """Ends of threads, in the order of their times, each array of length n.
 
     `times` are CLOCK_BOOTTIME nanoseconds: when the thread began to exit, before its files are closed.
-    `comm` is its name, as bytes. `last` marks the last thread of its process; where the kernel does not say
-    (before Linux 6.16), every row is False.
+    `comm` is its name, as bytes. `last` marks the last thread of its process, which need not be the one whose
+    number is the pid; where the kernel does not say (before Linux 6.16), every row is False.
     """
 
     times: I64
@@ -60,8 +64,8 @@ class ThreadExits:
 class Exec:
     """A process replaced its program by `path`.
 
-    `thread` called it and became `pid`. It closes files between `preparing`, None where that was not seen,
-    and `done`: CLOCK_BOOTTIME nanoseconds.
+    `thread` called it and became `pid`. `preparing`, None where that was not seen, and `done` are
+    CLOCK_BOOTTIME nanoseconds.
     """
 
     preparing: int | None

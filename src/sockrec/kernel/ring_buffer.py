@@ -48,7 +48,8 @@ class Records:
 
     def kinds(self) -> npt.NDArray[np.uint32]:
         """Return each record's common_type: the id of its event."""
-        return self.words[self.starts] & 0xFFFF
+        kinds: npt.NDArray[np.uint32] = self.words[self.starts] & np.uint32(0xFFFF)
+        return kinds
 
 
 def first_times(pages: Words) -> I64:

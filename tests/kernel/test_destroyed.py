@@ -218,7 +218,7 @@ def test_messages_larger_than_expected_are_counted_and_then_read(
             assert collector.seen + collector.lost == 11 * round_
         last = connect(listener, "127.0.0.1", 5)
         collector.wait_for(43)
-    assert collector.lost == 20
+    assert 2 <= collector.lost <= 20
     assert set(cookies_of(last)) < set(collector.cookies)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,29 @@ def test_others_instances_are_left_alone(root: Folder) -> None:
     finally:
         for name in names:
             os.rmdir(f"instances/{name}", dir_fd=root.fd)
+
+
+def test_recorders_that_start_at_once_do_not_trip_over_each_others_tidying(root: Folder) -> None:
+    """Each finds the same leftovers, and only one can remove them."""
+    names = [f"sockrec-{number}" for number in range(5_000_000, 5_000_040)]  # above the largest pid
+    for name in names:
+        os.mkdir(f"instances/{name}", dir_fd=root.fd)
+    failures: list[BaseException] = []
+
+    def tidy() -> None:
+        try:
+            remove_leftovers(root)
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=tidy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    if failures:
+        raise failures[0]
+    assert not set(names) & set(root.names("instances"))
 
 
 UNPRIVILEGED = """

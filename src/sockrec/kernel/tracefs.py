@@ -154,8 +154,8 @@ def remove_leftovers(tracefs: Folder) -> list[str]:
         try:
             os.rmdir(f"instances/{name}", dir_fd=tracefs.fd)
         except OSError as error:
-            # Busy: in use by a recorder in another PID namespace. Gone: somebody else was faster.
-            if error.errno not in (errno.EBUSY, errno.ENOENT):
+            # Busy: in use by a recorder in another PID namespace. No such: somebody else was faster.
+            if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENODEV):
                 raise
         else:
             removed.append(name)

@@ -119,11 +119,12 @@ class Instance:
             os.mkdir(self._path, 0o700, dir_fd=tracefs.fd)
         except OSError as error:
             raise KernelError(f"a tracing instance can't be made: {error.strerror}") from error
+        self.folder = tracefs.enter(self._path)
         try:
-            self.folder = tracefs.enter(self._path)
             self.folder.write("options/disable_on_free", "1")
             self._guard = self.folder.open("free_buffer", os.O_WRONLY)
         except BaseException as error:
+            self.folder.close()
             self._remove()
             if isinstance(error, OSError):
                 raise KernelError(f"a tracing instance can't be set up: {error.strerror}") from error

@@ -30,7 +30,7 @@ class Writing:
     second: int = 0
 
     def __post_init__(self) -> None:
-        self.roster = Roster(2, FIELDS, inode_row=0, owner_row=1, pace_us=self.pace_us)
+        self.roster = Roster(2, FIELDS, inode_row=0, owner_row=1, state_row=0, pace_us=self.pace_us)
 
     def read(self, sockets: Seen) -> None:
         """Take one reading; the second is over when it ends."""

@@ -13,6 +13,7 @@ from sockrec.recorder.roster import Begun, Roster, Step
 from sockrec.recorder.seen import NEVER, Observed, Times
 
 TCP, UDP = 6, 17
+STATE = 1
 INODE = 2
 OWNER = 3  # none of these sockets has one
 DEADLINE = 1
@@ -84,7 +85,7 @@ class Book:
             self.rows.append(
                 Row(
                     int(self.roster.key[place]),
-                    tuple(int(column[place]) for column in self.roster.condition),
+                    tuple(int(column[place]) for column in self.roster.condition[:OWNER]),
                     begin.begun_as,
                     after,
                     int(begin.first_seen[i]),
@@ -95,7 +96,8 @@ class Book:
 
 def observed(sockets: Seen, order: list[int], doubtful: frozenset[int] = frozenset()) -> Observed:
     table = np.array([sockets[key] for key in order], np.int64).reshape(len(order), 5).T
-    return Observed(np.array(order, np.int64), tuple(table[:3]), np.ascontiguousarray(table[3:]), doubtful)
+    condition = (*table[:3], np.zeros(len(order), np.int64))
+    return Observed(np.array(order, np.int64), condition, np.ascontiguousarray(table[3:]), doubtful)
 
 
 # In these tests a TCP socket in state 2 listens.
@@ -110,7 +112,7 @@ def listening(sockets: Seen, order: list[int]) -> Observed:
 
 
 def play(readings: list[tuple[Seen, list[int], frozenset[int]]]) -> tuple[Book, list[Times]]:
-    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
     book = Book(roster)
     samples = []
     for number, (sockets, order, doubtful) in enumerate(readings):
@@ -197,7 +199,7 @@ def test_a_running_timer_is_no_change_but_a_new_deadline_is() -> None:
 
 def test_carrying_over_begins_every_row_again_and_cuts_none_short() -> None:
     sockets: Seen = {key: (TCP, 1, key, 0, NEVER) for key in range(1, 6)}
-    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
     seen = observed(sockets, sorted(sockets))
     roster.observe(*roster.match(seen), Times(1000, 1010))
     seen = observed(sockets, sorted(sockets))
@@ -217,7 +219,7 @@ def test_readings_of_listeners_alone_change_nothing_else(
     readings: list[tuple[tuple[Seen, object, frozenset[int]], bool]],
 ) -> None:
     """Between whole readings, those of the listeners narrow their bounds and leave all other rows alone."""
-    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
     book = Book(roster)
     moments: list[tuple[Times, Seen, bool]] = []
     for number, ((sockets, _, _), whole) in enumerate(readings):
@@ -247,7 +249,7 @@ def test_readings_of_listeners_alone_change_nothing_else(
 
 def test_a_reading_that_brings_nothing_new_is_told_apart_from_one_that_does() -> None:
     sockets: Seen = {1: (TCP, 2, 5, 0, NEVER), 2: (TCP, 1, 6, 0, NEVER)}
-    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
     seen = observed(sockets, [1, 2])
     roster.observe(*roster.match(seen), Times(1000, 1010))
     step = roster.observe_same(listening(sockets, [1, 2]), Times(2000, 2010))
@@ -268,7 +270,7 @@ def test_a_reading_that_brings_nothing_new_is_told_apart_from_one_that_does() ->
 def test_every_socket_keeps_its_own_numbers_through_readings_of_listeners_alone(
     readings: list[tuple[tuple[Seen, object, frozenset[int]], bool]],
 ) -> None:
-    roster = Roster(3, FIELDS, inode_row=INODE, owner_row=OWNER, pace_us=0)
+    roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
     told: Seen = {}
     for number, ((sockets, random, _), alone) in enumerate(readings):
         order = sorted(sockets)
@@ -289,5 +291,5 @@ def test_every_socket_keeps_its_own_numbers_through_readings_of_listeners_alone(
         roster.observe(*roster.match(seen), times)
         assert sorted(roster.key.tolist()) == sorted(told)
         for place, key in enumerate(roster.key.tolist()):
-            assert tuple(int(column[place]) for column in roster.condition) == told[key][:3]
+            assert tuple(int(column[place]) for column in roster.condition[:OWNER]) == told[key][:3]
             assert tuple(roster.activity.values[:, place].tolist()) == told[key][3:]

@@ -68,6 +68,15 @@ def record(
     max_memory: Annotated[
         str, typer.Option(help="At most this much memory: 512MiB, 1GiB; off for no limit.")
     ] = "1GiB",
+    events: Annotated[
+        bool,
+        typer.Option(
+            help="Ask the kernel for what happens between two samples: exact moments, short connections, causes."
+        ),
+    ] = True,
+    event_buffer: Annotated[
+        str | None, typer.Option(help="Room for events that wait, of each source; by default 32MiB or more.")
+    ] = None,
     priority: Annotated[
         Priority, typer.Option(help="CPU and disk: behind everybody else, or in line with them.")
     ] = Priority.LOW,
@@ -96,6 +105,8 @@ def record(
         command=tuple(command or ()),
         cpu_share=amounts.parse_share(max_cpu, os.cpu_count() or 1),
         memory_bytes=amounts.parse_bytes(max_memory),
+        events=events,
+        event_buffer=None if event_buffer is None else amounts.parse_bytes(event_buffer),
         counters_us=None if counters_interval == "never" else durations.parse(counters_interval),
     )
     recording = layout.new_recording(time.time_ns() // 1000)

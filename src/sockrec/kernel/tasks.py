@@ -55,6 +55,10 @@ class Tasks:
         # What started within the tick of the event may have started before it.
         return known if known.started <= at else None
 
+    def knows(self, thread: int) -> bool:
+        """Say whether the thread can be told without looking."""
+        return thread in self._known
+
     def forget(self, thread: int) -> None:
         """Look the thread up anew next time."""
         self._known.pop(thread, None)

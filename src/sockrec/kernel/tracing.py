@@ -28,7 +28,7 @@ _PAGES: Final = 256
 _TOTAL_KIB: Final = 32 << 10
 _LEAST_KIB: Final = 1 << 10
 # A record gets its time when its room is reserved and can be read a little later.
-_SETTLED_US: Final = 1000
+SETTLED_US: Final = 1000
 _FIELD: Final = re.compile(
     r"^\tfield:(?P<type>[^;]*?)\b(?P<name>\w+)(?:\[\w*\])?;"
     r"\s*offset:(?P<offset>\d+);\s*size:(?P<size>\d+);\s*signed:(?P<signed>[01]);",
@@ -146,7 +146,7 @@ class Tracer:
         drops = sum(self._count_drops(stats) for stats in self._stats)
         lost, self._drops = drops - self._drops, drops
         self._since = began
-        until = began - _SETTLED_US
+        until = began - SETTLED_US
         events = {name: _settle(event, until * 1000) for name, event in self._events.values()}
         return Trace(events, since, until, boot_us(), lost)
 

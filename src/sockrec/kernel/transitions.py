@@ -98,7 +98,7 @@ def transitions(trace: Trace) -> Transitions:
     """Return the state changes of one reading."""
     events = trace.events[STATE_CHANGE]
     records = events.records
-    local, remote = _addresses(events)
+    local, remote = addresses(events)
     interrupted = (records["common_flags"] & IN_INTERRUPT) != 0
     return Transitions(
         times=events.times,
@@ -156,7 +156,7 @@ def _states(numbers: npt.NDArray[np.int32]) -> U8:
     return found
 
 
-def _addresses(events: Events) -> tuple[U8, U8]:
+def addresses(events: Events) -> tuple[U8, U8]:
     """Return both ends as 16 bytes each, IPv4 in the first 4."""
     ends = []
     ipv4 = events.records["family"] == socket.AF_INET

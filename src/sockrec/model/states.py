@@ -12,9 +12,14 @@ from typing import Final
 from sockrec.errors import UsageError
 
 ESTABLISHED: Final = 1
+SYN_SENT: Final = 2
 SYN_RECV: Final = 3
+FIN_WAIT1: Final = 4
+FIN_WAIT2: Final = 5
 TIME_WAIT: Final = 6
 CLOSE: Final = 7
+CLOSE_WAIT: Final = 8
+LAST_ACK: Final = 9
 LISTEN: Final = 10
 NEW_SYN_RECV: Final = 12
 BOUND_INACTIVE: Final = 13

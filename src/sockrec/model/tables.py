@@ -1,4 +1,4 @@
-"""The tables of a capture: every column with its type and meaning. Format version 1.
+"""The tables of a capture: every column with its type and meaning. Format version 2.
 
 This is the one description: the Parquet schema, the journal, `sockrec sql --schema` and the docs
 are all made from it. Types are `int` (64-bit signed), `float`, `bool`, `text`, `time` (UTC,
@@ -10,18 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 Type = Literal["int", "float", "bool", "text", "time", "ints", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, its type, and what it means to a reader."""
+    """One column: its name, its type, what it means to a reader, and the format version that brought it."""
 
     name: str
     type: Type
     meaning: str
+    since: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,14 @@ WRITTEN_AT_ONCE: Final = (
 # Rows with counters have one of these: the first from sock_diag, the second from /proc as well.
 COUNTED_IF_KNOWN: Final = ("rcvbuf", "snd_cwnd")
 
+# What the end of a connection keeps of them.
+LAST_COUNTERS: Final = frozenset(
+    {
+        "total_retrans", "bytes_sent", "bytes_retrans", "bytes_acked", "bytes_received", "segs_out", "segs_in",
+        "rtt_us", "min_rtt_us",
+    }
+)  # fmt: skip
+
 ACTIVITY: Final = Table(
     "activity",
     "what moved in one socket: queues and timers in each sample, counters at most once a minute and at its end",
@@ -272,6 +281,12 @@ SAMPLES: Final = Table(
         ),
         Column("cpu_us", "int", "CPU time of the recorder since the sample before, microseconds"),
         Column(
+            "events_lost",
+            "int",
+            "events that the kernel dropped since the sample before, of all sources; null in format 1",
+            since=2,
+        ),
+        Column(
             "clock_step_us",
             "int",
             "how far the host's wall clock stands from the recording's own, microseconds",
@@ -280,4 +295,59 @@ SAMPLES: Final = Table(
     order=("began_at",),
 )
 
-TABLES: Final = {table.name: table for table in (SOCKETS, UNIX_SOCKETS, ACTIVITY, PROCESSES, SAMPLES)}
+EVENTS: Final = Table(
+    "events",
+    "one end: of a socket, with its whole life; of a process that held one; or of knowledge (events lost)",
+    (
+        RECORDING,
+        Column(
+            "kind",
+            "text",
+            "closed (a connection, or another socket) | stopped listening | exited | exec (a process) | lost",
+        ),
+        Column("not_before", "time", "last moment at which it had not happened; equal to not_after if exact"),
+        Column("not_after", "time", "first moment at which it had"),
+        Column("evidence", "text", "how it is known: event | inferred"),
+        Column("socket_id", "int", "the socket's cookie, as in sockets"),
+        Column("netns", "int", "inode number of the network namespace"),
+        Column("protocol", "text", "tcp | udp | udplite"),
+        Column("family", "text", "inet | inet6"),
+        Column("local_address", "text", "bound address, whole"),
+        Column("local_port", "int", "bound port"),
+        Column("remote_address", "text", "the peer's address, whole"),
+        Column("remote_port", "int", "the peer's port; 0 if none"),
+        Column("role", "text", "server (accepted) | client (connected) | null if it was not seen to begin"),
+        Column("opened_at", "time", "when it began: SYN sent or received, or listening; null if not seen"),
+        Column("established_at", "time", "when the connection was established; null if not, or not seen"),
+        Column("pid", "int", "the process that held it, or that ended"),
+        Column("program", "text", "its program"),
+        Column(
+            "owner_evidence",
+            "text",
+            "how pid is known: event (it connected) | sample | inferred (it holds the listener)",
+        ),
+        Column("sampled", "bool", "whether a sample saw the socket, so that sockets has rows of it"),
+        Column(
+            "cause",
+            "text",
+            "closed: closed by us | closed by the peer | reset by us | reset by the peer | timed out | refused"
+            " | unreachable | null if not known. stopped listening: close | exit | signal | oom | exec"
+            " | other process (closed it) | null if not known. exited: exit | signal | oom",
+        ),
+        Column("exit_code", "int", "what the process exited with"),
+        Column("signal", "int", "number of the signal that killed it"),
+        Column("by_pid", "int", "who sent that signal; or the other process that closed the socket"),
+        Column("by_program", "text", "its program"),
+        Column("detail", "text", "exec: the program file that it became; lost: what was lost"),
+        Column("count", "int", "lost: how many events"),
+        *(
+            Column(column.name, column.type, column.meaning)
+            for column in TCP_COUNTERS
+            if column.name in LAST_COUNTERS
+        ),
+        Column("drops", "int", "packets dropped by the socket (sk_drops)"),
+    ),
+    order=("kind", "local_port", "remote_port", "not_after"),
+)
+
+TABLES: Final = {table.name: table for table in (SOCKETS, UNIX_SOCKETS, ACTIVITY, PROCESSES, SAMPLES, EVENTS)}

@@ -93,18 +93,27 @@ class Activity:
         self._room: Ints = self.values
 
     def observe(
-        self, seen: Observed, match: Match, stays: Mask, found: Mask, gone: Rows, keys: Ints, ended: int
+        self,
+        seen: Observed,
+        match: Match,
+        stays: Mask,
+        found: Mask,
+        gone: Rows,
+        untold: Mask,
+        keys: Ints,
+        ended: int,
     ) -> Moved:
         """Take a reading in, and return what of it is to be written.
 
         `stays` marks the sockets read that are in the condition they were in, `found` those that were
         there before the first reading; `gone` are the places, in the roster until now, of sockets that
-        are no more, and `keys` its identities.
+        are no more, and `keys` its identities; `untold` marks, there too, those whose last counters are
+        not written elsewhere.
         """
         now = seen.activity
         moved, alarmed, stirred = self._compare(now, match, stays)
         known, has_counters = match.known, self._has_counters(now)
-        last = self._last_rows(match, has_counters, gone, keys)
+        last = self._last_rows(match, has_counters, gone, untold, keys)
 
         self._moved_at = np.where(moved | stirred, ended, match.was(self._moved_at))
         # A new socket's counters began at 0 just now: that need not be written.
@@ -191,11 +200,11 @@ class Activity:
                 mask |= values[row] != NEVER
         return mask
 
-    def _last_rows(self, match: Match, has_counters: Mask, gone: Rows, keys: Ints) -> Moved:
+    def _last_rows(self, match: Match, has_counters: Mask, gone: Rows, untold: Mask, keys: Ints) -> Moved:
         """Return the last counters of sockets that are gone, or have none any more (TIME_WAIT)."""
         stripped = match.place[match.known & ~has_counters]
         places = np.concatenate((gone, stripped))
-        places = places[self._pending[places]]
+        places = places[self._pending[places] & untold[places]]
         return Moved(keys[places], self.values[:, places], self._moved_at[places])
 
     def _add_early(self, whole: Mask) -> None:

@@ -16,7 +16,7 @@ from sockrec.recorder import observed
 from sockrec.recorder.activity import Fields, Moved
 from sockrec.recorder.observed import INET_CONDITION, INET_ROW, UNIX_CONDITION, UNIX_ROW
 from sockrec.recorder.ownership import BegunProcess, EndedProcess, Ownership
-from sockrec.recorder.roster import Roster, Step
+from sockrec.recorder.roster import Exact, Roster, Step
 from sockrec.recorder.seen import NEVER, Ints, Match, Observed, Times
 
 UNIX_ACTIVITY: Final = ("recv_q", "send_q", "backlog_limit")
@@ -70,6 +70,7 @@ class Ledger:
             _INET_FIELDS,
             inode_row=INET_ROW["inode"],
             owner_row=INET_ROW["owner"],
+            state_row=INET_ROW["state"],
             pace_us=counters_us,
         )
         self.unix = Roster(
@@ -77,6 +78,7 @@ class Ledger:
             _UNIX_FIELDS,
             inode_row=UNIX_ROW["inode"],
             owner_row=UNIX_ROW["owner"],
+            state_row=UNIX_ROW["state"],
             pace_us=counters_us,
         )
         self.ownership = Ownership(anchor_us)
@@ -84,8 +86,11 @@ class Ledger:
         self.paths: list[str | None] = []
         self._path_numbers: dict[str | None, int] = {}
 
-    def observe(self, reading: Reading, thrifty: bool = False) -> Changes:
-        """Take in one reading of all sockets; `thrifty` walks fewer processes for their owners."""
+    def observe(self, reading: Reading, thrifty: bool = False, exact: Exact | None = None) -> Changes:
+        """Take in one reading of all sockets; `thrifty` walks fewer processes for their owners.
+
+        `exact` knows what events tell of its changes.
+        """
         times = Times(reading.began_us + self.anchor_us, reading.ended_us + self.anchor_us)
         doubtful = {NUMBERS[name] for name in reading.failed if name in NUMBERS}
         inet = observed.of_inet(reading.inet, doubtful)
@@ -100,15 +105,16 @@ class Ledger:
             (self.unix, unix, unix_match, UNIX_ROW),
         ):
             self._own(roster, seen, match, row, changed)
-            steps.append(roster.observe(seen, match, times))
+            steps.append(roster.observe(seen, match, times, exact if roster is self.inet else None))
             self._meet_users(roster.condition[row["uid"]], steps[-1])
         return Changes(times, steps[0], steps[1], self.ownership.begun, self.ownership.ended)
 
-    def observe_listeners(self, reading: Reading) -> Changes:
+    def observe_listeners(self, reading: Reading, exact: Exact | None = None) -> Changes:
         """Take in a reading of the listening TCP sockets alone; nothing is said of the others."""
         times = Times(reading.began_us + self.anchor_us, reading.ended_us + self.anchor_us)
         seen = observed.of_listeners(reading.inet)
         if reading.failed:
+            self.inet.observe_nothing()
             return Changes(times, _NOTHING, _NOTHING, [], [])
         step = self.inet.observe_same(seen, times)
         if step is not None:
@@ -117,7 +123,7 @@ class Ledger:
         alive = self._inodes(seen, None)
         changed = self.ownership.update(alive, times, reading.ended_us, thrifty=True)
         self._own(self.inet, seen, match, INET_ROW, changed)
-        step = self.inet.observe(seen, match, times)
+        step = self.inet.observe(seen, match, times, exact)
         return Changes(times, step, _NOTHING, self.ownership.begun, self.ownership.ended)
 
     def carry(self, began: int) -> Changes:

@@ -106,6 +106,16 @@ class Ownership:
             number[place] = unheld[known]
         return number
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that hold sockets, as last looked."""
+        return list(self._tracked)
+
+    def program_of(self, pid: int) -> str | None:
+        """Return the program of a process that holds sockets, None of any other."""
+        tracked = self._tracked.get(pid)
+        return None if tracked is None else processes.program(tracked.process)
+
     def carry(self, used: Ints, began: int) -> tuple[list[BegunProcess], Ints]:
         """Begin a new journal part: all live processes again, and what each owner's number becomes."""
         kept = np.unique(used)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,8 +12,11 @@ from typing import Any, Final
 
 from sockrec.errors import UsageError
 from sockrec.kernel import host, names, priority
-from sockrec.kernel.sockets import SocketReader
+from sockrec.kernel.sockets import Reading, SocketReader
 from sockrec.model.tables import FORMAT_VERSION
+from sockrec.recorder.events.exact import Exact
+from sockrec.recorder.events.log import EventLog
+from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.thrift import Thrift
 from sockrec.recorder.ticks import Ticks
@@ -32,6 +36,7 @@ class Options:
     """How to record: times in microseconds, `cpu_share` of one core; None for no limit.
 
     `counters_us` is the least time between two writings of one socket's counters; None for never.
+    `events`: whether to ask for them; `event_buffer`: bytes of room for each source, None for enough.
     """
 
     interval_us: int = 1_000_000
@@ -41,6 +46,8 @@ class Options:
     cpu_share: float | None = 0.05
     memory_bytes: int | None = None
     counters_us: int | None = 60_000_000
+    events: bool = True
+    event_buffer: int | None = None
 
     def __post_init__(self) -> None:
         if self.interval_us < LEAST_INTERVAL_US:
@@ -57,6 +64,8 @@ class Status:
     samples: int = 0
     sockets: Counter[str] = field(default_factory=Counter)
     changes: int = 0
+    events: int = 0
+    events_lost: int = 0
     bytes: int = 0
     cpu_percent: float = 0.0
     ticks_missed: int = 0
@@ -84,8 +93,12 @@ class Recorder:
         self._boot_us = host.boot_us()
         self._anchor_us = host.anchor_us()
         self._ledger = Ledger(self._anchor_us, options.counters_us)
+        self._netns = host.network_namespace()
+        self._sources = Sources(options.event_buffer) if options.events else None
+        self._events = None if self._sources is None else EventLog(self._sources, self._ledger, self._netns)
         self._thrift = Thrift(options.cpu_share, startup_us)
         self._missed = self._passed_over = self._listener_readings = 0
+        self._events_lost = 0
         self._reading_us = 0
         self._uids: set[int] = set()
         self.halted: str | None = None
@@ -100,7 +113,12 @@ class Recorder:
     @property
     def unavailable(self) -> list[str]:
         """What this kernel does not give it, a line each; whole once the first sample is taken."""
-        return list(self._reader.unavailable)
+        return [*self._reader.unavailable, *self._not_told()]
+
+    def _not_told(self) -> list[str]:
+        if self._sources is None:
+            return ["events were not asked for: moments are known to the interval, short connections missed"]
+        return self._sources.unavailable
 
     def run(
         self,
@@ -126,7 +144,8 @@ class Recorder:
                     break
                 if not ticks.number:
                     on_begun()
-                ticks.wait()
+                ticks.wait(None if self._events is None else lambda: self._drain(writer))
+            self._drain(writer, last=True)
             writer.write(self._ledger.finish())
             self._facts |= {"ended_us": host.boot_us() + self._anchor_us, "ended_as": "stopped"}
             self._write_facts()
@@ -134,13 +153,16 @@ class Recorder:
             writer.close()
             self.status.bytes = writer.bytes
             self._reader.close()
+            if self._sources is not None:
+                self._sources.close()
             self._lock.close()
         return self.status
 
     def _tick(self, writer: Writer, ticks: Ticks) -> None:
         """Take a sample; or, if the CPU budget does not allow one, read the listeners alone."""
         self._missed += ticks.missed
-        if self._thrift.wants_all(ticks.number) or ticks.last:
+        resync = self._events is not None and self._events.resync
+        if self._thrift.wants_all(ticks.number) or resync or ticks.last:
             if self._reading_us > _LONG_READING_US:
                 self._read_listeners(writer)
             self._sample(writer, ticks)
@@ -151,10 +173,41 @@ class Recorder:
         self.status.cpu_percent = self._thrift.percent
         self.status.elapsed_us = ticks.elapsed_us
 
+    def _drain(self, writer: Writer, reading: Reading | None = None, *, last: bool = False) -> None:
+        """Write down what happened since this was last called; at the `last` time, all of it.
+
+        A `reading` that the ledger has yet to take in tells which sockets it will know.
+        """
+        if self._events is None:
+            return
+        if last:
+            self._settle(host.boot_us())
+        told = len(self._not_told())
+        self.status.events += writer.write_events(self._events.drain(reading, last=last))
+        self.status.events_lost += self._events.take_lost()
+        if len(self._not_told()) > told:
+            self._write_facts()
+
+    def _settle(self, boot_us: int) -> None:
+        """Wait the millisecond that it takes until all that happened by a moment can be drained."""
+        if self._events is not None:
+            time.sleep(self._events.settles_in_us(boot_us) / 1e6)
+
+    def _exact(self, reading: Reading, writer: Writer) -> Exact | None:
+        """Return what events tell of a reading's changes."""
+        if self._events is None:
+            return None
+        self._settle(reading.ended_us)
+        self._drain(writer, reading)
+        return self._events.exact()
+
     def _read_listeners(self, writer: Writer) -> None:
         reading = self._reader.read_listeners()
         if reading is not None:
-            changes = self._ledger.observe_listeners(reading)
+            exact = self._exact(reading, writer)
+            changes = self._ledger.observe_listeners(reading, exact)
+            if self._events is not None and exact is not None:
+                self._events.observed(reading.began_us, exact, whole=False)
             writer.write(changes)
             self.status.changes += changes.count
             self._listener_readings += 1
@@ -163,7 +216,10 @@ class Recorder:
         thrift, status = self._thrift, self.status
         strained = thrift.strained
         reading = self._reader.read()
-        changes = self._ledger.observe(reading, strained)
+        exact = self._exact(reading, writer)
+        changes = self._ledger.observe(reading, strained, exact)
+        if self._events is not None and exact is not None:
+            self._events.observed(reading.began_us, exact, whole=True)
         thrift.sampled(ticks.number)
         self._reading_us = reading.ended_us - reading.began_us
         interval_us = self.options.interval_us * (1 + self._passed_over)
@@ -184,6 +240,7 @@ class Recorder:
                 "ticks_missed": self._missed,
                 "listener_readings": self._listener_readings,
                 "budget": budget,
+                "events_lost": status.events_lost - self._events_lost,
                 "cpu_us": thrift.since_sample(),
                 "clock_step_us": host.wall_us() - host.boot_us() - self._anchor_us,
             },
@@ -196,6 +253,7 @@ class Recorder:
         status.incomplete += bool(reading.incomplete)
         status.interval_us = interval_us
         self._missed = self._passed_over = self._listener_readings = 0
+        self._events_lost = status.events_lost
 
     def _too_large(self) -> bool:
         """Say whether it takes more memory than allowed, after giving back what it can."""
@@ -221,7 +279,7 @@ class Recorder:
             "machine": host.machine(),
             "boot_id": host.boot_id(),
             "time_zone": host.time_zone(),
-            "netns": host.network_namespace(),
+            "netns": self._netns,
             "started_us": self._boot_us + self._anchor_us,
             "ended_us": None,
             "ended_as": None,
@@ -233,7 +291,7 @@ class Recorder:
 
     def _write_facts(self) -> None:
         """Write the recordings row, with the names of the users met so far."""
-        self._facts["unavailable"] = self._lacks + list(self._reader.unavailable)
+        self._facts["unavailable"] = self._lacks + self.unavailable
         self._uids = set(self._ledger.uids)
         self._facts["names"]["users"] = names.users(self._uids)
         recordings.write_recording(self._layout.recording(self._host, self._facts["recording"]), self._facts)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from socket import IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP
+from socket import IPPROTO_TCP
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from sockrec.kernel.arrays import ACTIVITY_FIELDS
-from sockrec.model import addresses, states, tables
+from sockrec.model import tables
+from sockrec.recorder.columns import (
+    FAMILIES,
+    PROTOCOLS,
+    Columns,
+    address_texts,
+    batch,
+    interface,
+    named,
+    repeated,
+    state_names,
+)
 from sockrec.recorder.ledger import UNIX_ACTIVITY, Changes, Ledger
 from sockrec.recorder.observed import INET_ROW, UNIX_ROW
 from sockrec.recorder.ownership import BegunProcess, EndedProcess, Owner
@@ -20,11 +31,8 @@ from sockrec.recorder.roster import Begun, Ended, Roster, Step
 from sockrec.recorder.seen import NEVER, Ints, Rows
 from sockrec.store import schema
 
-Columns = dict[str, Any]
 Batches = dict[str, pa.RecordBatch]
 
-_PROTOCOLS: Final = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp", 136: "udplite", 132: "sctp", IPPROTO_RAW: "raw"}
-_FAMILIES: Final = {int(socket.AF_INET): "inet", int(socket.AF_INET6): "inet6"}
 _TYPES: Final = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
 _TIMERS: Final = {NEVER: None, 0: "off", 1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
 _CONNECTED: Final = frozenset({IPPROTO_TCP, 132})
@@ -33,9 +41,9 @@ _BEGUN: Final = {table.name: schema.begun_schema(table) for table in _TABLES}
 _ENDED: Final = {table.name: schema.ended_schema(table) for table in _TABLES}
 _ACTIVITY: Final = schema.arrow_schema(tables.ACTIVITY)
 _SAMPLES: Final = schema.arrow_schema(tables.SAMPLES)
-_EVIDENCE: Final = "sample"
+_EVIDENCE: Final = ("sample", "event", "inferred")
 # Arrow imports pandas, where it is installed, when it first makes anything: now, not between two samples.
-pa.scalar(_EVIDENCE)
+pa.scalar(_EVIDENCE[0])
 
 
 class RowMaker:
@@ -63,14 +71,7 @@ class RowMaker:
         return made
 
     def _batch(self, schema_: pa.Schema, columns: Columns) -> pa.RecordBatch:
-        length = len(next(iter(columns.values())))
-        arrays = []
-        for field in schema_:
-            values = columns.get(field.name)
-            if values is None:
-                values = pa.repeat(pa.scalar(self._constant[field.name], field.type), length)
-            arrays.append(_array(values, field.type))
-        return pa.RecordBatch.from_arrays(arrays, schema=schema_)
+        return batch(schema_, columns, self._constant)
 
     def _spans(
         self, made: Batches, table: str, step: Step, roster: Roster, columns: Callable[[Rows], Columns]
@@ -88,22 +89,22 @@ class RowMaker:
         column = {name: self._ledger.inet.condition[row][places] for name, row in INET_ROW.items()}
         protocol, ipv6 = column["protocol"], column["family"] == socket.AF_INET6
         return {
-            "protocol": _named(protocol, _PROTOCOLS),
-            "family": _named(column["family"], _FAMILIES),
-            "local_address": _addresses(column["local_high"], column["local_low"], ipv6),
+            "protocol": named(protocol, PROTOCOLS),
+            "family": named(column["family"], FAMILIES),
+            "local_address": address_texts(column["local_high"], column["local_low"], ipv6),
             "local_port": column["local_port"],
-            "remote_address": _addresses(column["remote_high"], column["remote_low"], ipv6),
+            "remote_address": address_texts(column["remote_high"], column["remote_low"], ipv6),
             "remote_port": column["remote_port"],
-            "interface": [_interface(index) for index in column["interface"].tolist()],
-            "state": _state_names(column["state"], np.isin(protocol, list(_CONNECTED))),
+            "interface": [interface(index) for index in column["interface"].tolist()],
+            "state": state_names(column["state"], np.isin(protocol, list(_CONNECTED))),
             **self._owners(column),
         }
 
     def _unix(self, places: Rows) -> Columns:
         column = {name: self._ledger.unix.condition[row][places] for name, row in UNIX_ROW.items()}
         return {
-            "type": _named(column["type"], _TYPES),
-            "state": _state_names(column["state"], np.zeros(len(places), np.bool_)),
+            "type": named(column["type"], _TYPES),
+            "state": state_names(column["state"], np.zeros(len(places), np.bool_)),
             "path": [self._ledger.paths[number] for number in column["path"].tolist()],
             "peer_inode": column["peer_inode"],
             **self._owners(column),
@@ -129,21 +130,10 @@ class RowMaker:
             columns: Columns = {"socket_id": moved.key, "read_at": moved.read_at}
             columns |= {name: np.full(len(moved), NEVER) for name in ACTIVITY_FIELDS if name not in names}
             columns |= dict(zip(names, moved.values, strict=True))
-            columns["timer"] = _named(columns["timer"], _TIMERS)
+            columns["timer"] = named(columns["timer"], _TIMERS)
             batches.append(self._batch(_ACTIVITY, columns))
         if batches:
             made["activity"] = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-
-
-def _array(values: Any, type_: pa.DataType) -> pa.Array:
-    """Return a column, NEVER in an array of numbers being null."""
-    if not isinstance(values, np.ndarray):
-        return values if isinstance(values, pa.Array) else pa.array(values, type_)
-    missing = values == NEVER if values.dtype == np.int64 else None
-    if missing is not None and not missing.any():
-        missing = None
-    numbers = pa.array(values, mask=missing)
-    return numbers if numbers.type == type_ else numbers.cast(type_)
 
 
 def _beginnings(parts: Sequence[Begun]) -> Columns:
@@ -155,8 +145,8 @@ def _beginnings(parts: Sequence[Begun]) -> Columns:
     return {
         "begun_after": np.concatenate(after),
         "first_seen": np.concatenate([part.first_seen for part in parts]),
-        "begun_as": _repeated([part.begun_as for part in parts], sizes),
-        "begun_evidence": _repeated([_EVIDENCE], [sum(sizes)]),
+        "begun_as": repeated([part.begun_as for part in parts], sizes),
+        "begun_evidence": _evidence([part.told for part in parts], sizes),
     }
 
 
@@ -166,9 +156,15 @@ def _endings(parts: Sequence[Ended]) -> Columns:
         "row": np.concatenate([part.row for part in parts]),
         "last_seen": np.concatenate([part.last_seen for part in parts]),
         "ended_by": np.concatenate([part.ended_by for part in parts]),
-        "ended_as": _repeated([part.ended_as for part in parts], sizes),
-        "ended_evidence": _repeated([_EVIDENCE], [sum(sizes)]),
+        "ended_as": repeated([part.ended_as for part in parts], sizes),
+        "ended_evidence": _evidence([part.told for part in parts], sizes),
     }
+
+
+def _evidence(told: Sequence[NDArray[np.int8] | None], sizes: Sequence[int]) -> pa.Array:
+    """Return how each row is known."""
+    codes = [np.zeros(n, np.int8) if some is None else some for some, n in zip(told, sizes, strict=True)]
+    return pa.array(_EVIDENCE, pa.string()).take(pa.array(np.concatenate(codes)))
 
 
 def _processes(begun: Sequence[BegunProcess]) -> Columns:
@@ -187,7 +183,7 @@ def _processes(begun: Sequence[BegunProcess]) -> Columns:
         "begun_after": np.array([NEVER if r.begun_after is None else r.begun_after for r in begun], np.int64),
         "first_seen": np.array([row.first_seen for row in begun], np.int64),
         "begun_as": [row.begun_as for row in begun],
-        "begun_evidence": [_EVIDENCE] * len(begun),
+        "begun_evidence": [_EVIDENCE[0]] * len(begun),
     }
 
 
@@ -197,44 +193,8 @@ def _processes_ended(ended: Sequence[EndedProcess]) -> Columns:
         "last_seen": np.array([row.last_seen for row in ended], np.int64),
         "ended_by": np.array([row.ended_by for row in ended], np.int64),
         "ended_as": [row.ended_as for row in ended],
-        "ended_evidence": [_EVIDENCE] * len(ended),
+        "ended_evidence": [_EVIDENCE[0]] * len(ended),
     }
-
-
-def _repeated(words: Sequence[str], sizes: Sequence[int]) -> pa.Array:
-    return pa.array(np.repeat(np.array(words, dtype=object), sizes), pa.string())
-
-
-def _named(numbers: Ints, names: Mapping[int, str | None]) -> pa.Array:
-    """Return each number's name; a number without one is shown as it is."""
-    found, index = np.unique(numbers, return_inverse=True)
-    words = [names.get(number, str(number)) for number in found.tolist()]
-    return pa.array(words, pa.string()).take(pa.array(index))
-
-
-def _state_names(state: Ints, connected: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:
-    unconnected = (state == states.CLOSE) & ~connected
-    return _named(np.where(unconnected, 0, state), {**states.NAMES, 0: "UNCONN"})
-
-
-def _addresses(high: Ints, low: Ints, ipv6: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
-    raw = np.stack((high, low), axis=1).view("V16").ravel().tolist()
-    return [_address(bytes(one), six) for one, six in zip(raw, ipv6.tolist(), strict=True)]
-
-
-@lru_cache(maxsize=65_536)
-def _address(raw: bytes, ipv6: bool) -> str:
-    return addresses.to_text(raw, ipv6)
-
-
-@lru_cache(maxsize=1024)
-def _interface(index: int) -> str | None:
-    if not index:
-        return None
-    try:
-        return socket.if_indextoname(index)
-    except OSError:  # the device is gone, its sockets are not
-        return f"if{index}"
 
 
 def _holders(owners: Sequence[Owner]) -> pa.Array:

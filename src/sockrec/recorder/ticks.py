@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from sockrec.kernel import host
@@ -12,6 +13,7 @@ from sockrec.kernel import host
 # small host takes to be read.
 _EARLY_SHARE: Final = 10
 _EARLY_MOST_US: Final = 20_000
+_MEANWHILE_US: Final = 100_000
 
 
 class Ticks:
@@ -34,12 +36,19 @@ class Ticks:
         """Microseconds since the first tick."""
         return host.boot_us() - self.began_us
 
-    def wait(self) -> None:
-        """Sleep until the next tick; `number`, `missed` and `last` then tell of it."""
+    def wait(self, meanwhile: Callable[[], object] | None = None) -> None:
+        """Sleep until the next tick; `number`, `missed` and `last` then tell of it.
+
+        `meanwhile` is called every tenth of a second.
+        """
         come = self.elapsed_us // self._period_us + 1
         self.missed = max(0, come - self.number - 1)
         self.number = max(come, self.number + 1)
         due_us = self.began_us + self.number * self._period_us
         if self._deadline_us is not None and self._deadline_us <= due_us:
             due_us, self.last = self._deadline_us, True
+        while meanwhile is not None and due_us - host.boot_us() > _MEANWHILE_US:
+            if self._stop.wait(_MEANWHILE_US / 1e6):
+                break
+            meanwhile()
         self.last |= self._stop.wait(max(0, due_us - host.boot_us()) / 1e6)

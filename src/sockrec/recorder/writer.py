@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
+from sockrec.model.tables import EVENTS
+from sockrec.recorder.events.log import Happened
+from sockrec.recorder.events.rows import EventRows
 from sockrec.recorder.ledger import Changes, Ledger
 from sockrec.recorder.rows import RowMaker
 from sockrec.store import layout, segments
@@ -28,6 +31,7 @@ class Writer:
         self._paths, self._host, self._facts, self._ledger = paths, host, facts, ledger
         self._sync_seconds = sync_seconds
         self._rows = RowMaker(ledger, facts["recording"], facts["netns"])
+        self._event_rows = EventRows(facts["recording"], facts["netns"], ledger.anchor_us)
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="sockrec-seal")
         self._sealing: list[Future[int]] = []
         self._sealed_bytes = 0
@@ -50,6 +54,15 @@ class Writer:
         if sample is not None:
             self._last_began = changes.times.began
             self._part_began = self._part_began or self._last_began
+
+    def write_events(self, happened: Happened) -> int:
+        """Append what happened between two samples; return how many rows that were."""
+        if happened.nothing:
+            return 0
+        batch = self._event_rows.batch(happened)
+        self._journal.append({EVENTS.name: batch})
+        rows: int = batch.num_rows
+        return rows
 
     def rotate_if_due(self) -> None:
         """Between two samples: when the part is full, old, or of the day before, begin another."""

@@ -1,0 +1,210 @@
+"""Why a listener ended, and how processes that held sockets did."""
+
+from __future__ import annotations
+
+import signal as signals
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from sockrec.kernel.exits import Exit
+from sockrec.kernel.process_events import EXEC_CLOSES_WITHIN, Exec, OomKill, Signal, ThreadExits
+from sockrec.recorder.events.people import Actor, People
+
+# A parent that reaps its child at once leaves its status in the kernel; others take their time.
+PATIENCE_US: Final = 1_000_000
+Value = TypeVar("Value")
+
+_KEPT: Final = 4096
+_OOM_KILLS_WITHIN_NS: Final = 60_000_000_000
+_SIGNAL_KILLS_WITHIN_NS: Final = 5_000_000_000
+# Execs whose beginning was not seen closed their sockets at most so long before they were done.
+_EXEC_TAKES_NS: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """How it came to an end, in the words of the events table."""
+
+    word: str | None = None
+    pid: int | None = None
+    program: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    by_pid: int | None = None
+    by_program: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A listener that ended: when (CLOCK_BOOTTIME nanoseconds), by which thread, and who held it.
+
+    Without a thread (`None`), it ended between two moments, and its holders' ends must tell.
+    """
+
+    not_before: int
+    not_after: int
+    thread: int | None
+    holders: tuple[int, ...]
+    pid: int | None
+    program: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnd:
+    """A watched process ended, between two moments, CLOCK_BOOTTIME nanoseconds."""
+
+    pid: int
+    not_before: int
+    not_after: int
+    cause: Cause
+
+
+class Causes:
+    """Remembers what happened to processes lately. `program_of` names a process that holds sockets."""
+
+    def __init__(self, people: People, program_of: Callable[[int], str | None]) -> None:
+        self._people = people
+        self._program_of = program_of
+        self._thread_exits: OrderedDict[int, int] = OrderedDict()
+        self._execs: OrderedDict[int, Exec] = OrderedDict()
+        self._signals: OrderedDict[int, Signal] = OrderedDict()
+        self._oom: OrderedDict[int, int] = OrderedDict()
+        self._ends: OrderedDict[int, Exit] = OrderedDict()
+        self._programs: OrderedDict[int, str | None] = OrderedDict()
+        self._untold: dict[int, Exit] = {}
+        self._until = 0
+
+    def observe(
+        self,
+        exits: ThreadExits,
+        execs: list[Exec],
+        signals_: list[Signal],
+        oom_kills: list[OomKill],
+        until_ns: int,
+    ) -> None:
+        """Take in what the trace tells of processes, whole up to a moment."""
+        self._until = until_ns
+        for time, thread in zip(exits.times.tolist(), exits.thread.tolist(), strict=True):
+            _put(self._thread_exits, thread, time)
+        for one in execs:
+            _put(self._execs, one.thread, one)
+        for sent in signals_:
+            if sent.taken:
+                _put(self._signals, sent.target, sent)
+        for kill in oom_kills:
+            _put(self._oom, kill.pid, kill.time)
+
+    def ended(self, ends: list[Exit]) -> None:
+        """Take in the ends of watched processes."""
+        for end in ends:
+            _put(self._ends, end.pid, end)
+            self._untold[end.pid] = end
+            if end.pid not in self._programs:
+                _put(self._programs, end.pid, self._program_of(end.pid))
+
+    def process_ends(self, now_us: int, *, at_once: bool = False) -> list[ProcessEnd]:
+        """Return the processes that ended and of which no more will be known."""
+        told = []
+        for pid, end in list(self._untold.items()):
+            if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
+                continue
+            del self._untold[pid]
+            first, last = end.not_before * 1000, end.not_after * 1000
+            exact = self._thread_exits.get(pid)
+            if exact is not None and first <= exact <= last:
+                first = last = exact
+            told.append(ProcessEnd(pid, first, last, self._of_process(pid, self._programs.get(pid), last)))
+        return told
+
+    def of(self, closing: Closing, now_us: int, *, at_once: bool = False) -> Cause | None:
+        """Return why a listener ended; None where that may still become known."""
+        patient = not at_once and now_us * 1000 < closing.not_after + PATIENCE_US * 1000
+        if closing.thread is None:
+            return self._by_holders(closing, patient)
+        if patient and self._until < closing.not_after + EXEC_CLOSES_WITHIN:
+            return None
+        thread, time = closing.thread, closing.not_after
+        actor = self._people.find(thread, time)
+        exited = self._thread_exits.get(thread)
+        if exited is not None and exited <= time:
+            pid = self._dying(actor.pid if actor else thread, closing.holders)
+            if patient and self._status(pid) is None:
+                return None
+            return self._of_process(pid, self._name(pid, closing, actor), time)
+        called = self._execs.get(thread)
+        if called is not None:
+            since = called.preparing or called.done - _EXEC_TAKES_NS
+            if since <= time <= called.done + EXEC_CLOSES_WITHIN:
+                return Cause("exec", called.pid, self._name(called.pid, closing, None), detail=called.path)
+        if actor is None:
+            return Cause(None, closing.pid, closing.program)
+        if closing.holders and actor.pid not in closing.holders:
+            return Cause(
+                "other process", closing.pid, closing.program, by_pid=actor.pid, by_program=actor.program
+            )
+        return Cause("close", actor.pid, self._name(actor.pid, closing, actor))
+
+    def _by_holders(self, closing: Closing, patient: bool) -> Cause | None:
+        """Infer the cause from the ends of all that held it; if one of them lives on, nothing is known."""
+        ends = [end for pid in closing.holders if (end := self._ends.get(pid)) is not None]
+        within = [
+            end
+            for end in ends
+            if end.not_before * 1000 <= closing.not_after and end.not_after * 1000 >= closing.not_before
+        ]
+        if not within or len(ends) < len(closing.holders):
+            # The process may be over in a moment: its sockets close first.
+            return None if patient else Cause(None, closing.pid, closing.program)
+        last = max(within, key=lambda end: end.not_after)
+        if patient and last.status is None:
+            return None
+        return self._of_process(last.pid, self._name(last.pid, closing, None), closing.not_after)
+
+    def _dying(self, pid: int, holders: tuple[int, ...]) -> int:
+        """Return the process that a thread belonged to, which is not always the one of its number."""
+        if not holders or pid in holders:
+            return pid
+        dying = [holder for holder in holders if holder in self._ends]
+        return dying[-1] if dying else (holders[0] if len(holders) == 1 else pid)
+
+    def _status(self, pid: int) -> int | None:
+        end = self._ends.get(pid)
+        return None if end is None else end.status
+
+    def _name(self, pid: int, closing: Closing, actor: Actor | None) -> str | None:
+        if pid == closing.pid and closing.program is not None:
+            return closing.program
+        return self._programs.get(pid) or self._program_of(pid) or (actor.program if actor else None)
+
+    def _of_process(self, pid: int, program: str | None, at_ns: int) -> Cause:
+        end = self._ends.get(pid)
+        sent = self._signals.get(pid)
+        if sent is not None and not at_ns - _SIGNAL_KILLS_WITHIN_NS <= sent.time <= at_ns:
+            sent = None
+        if end is None or end.status is None:
+            if sent is None or sent.number != signals.SIGKILL:
+                return Cause("exit", pid, program)
+            return self._killed(Cause("signal", pid, program, signal=sent.number), sent, at_ns)
+        if end.signal is None:
+            return Cause("exit", pid, program, exit_code=end.code)
+        by = sent if sent is not None and sent.number == end.signal else None
+        return self._killed(Cause("signal", pid, program, signal=end.signal), by, at_ns)
+
+    def _killed(self, cause: Cause, sent: Signal | None, at_ns: int) -> Cause:
+        victim = self._oom.get(cause.pid or 0)
+        if victim is not None and 0 <= at_ns - victim <= _OOM_KILLS_WITHIN_NS:
+            return replace(cause, word="oom")
+        sender = None if sent is None or sent.sender is None else self._people.find(sent.sender, sent.time)
+        if sender is None or sender.pid == cause.pid:
+            return cause
+        return replace(cause, by_pid=sender.pid, by_program=sender.program)
+
+
+def _put(held: OrderedDict[int, Value], key: int, value: Value) -> None:
+    held[key] = value
+    held.move_to_end(key)
+    if len(held) > _KEPT:
+        held.popitem(last=False)

@@ -1,0 +1,208 @@
+"""The exact moments of what a reading found changed: when a socket came into its state, when it left one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from socket import IPPROTO_TCP
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockrec.kernel.transitions import Transitions
+from sockrec.model.states import FIN_WAIT2, TIME_WAIT
+from sockrec.recorder.events import endpoints
+from sockrec.recorder.observed import INET_ROW
+from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Rows
+
+_REMNANTS = (TIME_WAIT, FIN_WAIT2)
+_PAIR = ("family", "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low")
+
+
+class Moments:
+    """Moments (recorded microseconds) of sockets in a state, by cookie or by pair of endpoints.
+
+    Of the same socket and state the first moment counts, or the `latest`.
+    """
+
+    def __init__(self, *, latest: bool = False) -> None:
+        self._latest = latest
+        self._key = self._state = self._time = np.empty(0, np.int64)
+        self._added: list[tuple[Ints, Ints, Ints]] = []
+
+    def add(self, key: Ints, state: Ints, time: Ints) -> None:
+        """Take more of them in."""
+        if len(key):
+            self._added.append((key, state, time))
+
+    def forget(self, before: int) -> None:
+        """Forget the moments before another."""
+        self._order()
+        kept = self._time >= before
+        self._key, self._state, self._time = self._key[kept], self._state[kept], self._time[kept]
+
+    def _order(self) -> None:
+        """Put what was added in order, once somebody asks."""
+        if not self._added:
+            return
+        parts = [(self._key, self._state, self._time), *self._added]
+        key, state, time = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((-time if self._latest else time, state, key))
+        key, state, time = key[order], state[order], time[order]
+        first = np.ones(len(key), np.bool_)
+        first[1:] = (key[1:] != key[:-1]) | (state[1:] != state[:-1])
+        self._key, self._state, self._time = key[first], state[first], time[first]
+        self._added = []
+
+    def find(self, key: Ints, state: Ints) -> Ints:
+        """Return the moment of each socket in its state, `NEVER` for those not here."""
+        found = np.full(len(key), NEVER)
+        if not len(key):
+            return found
+        self._order()
+        # A socket has a handful of states at most: step through them.
+        place = np.searchsorted(self._key, key)
+        looking = np.arange(len(key))
+        while len(looking):
+            looking = looking[place[looking] < len(self._key)]
+            looking = looking[self._key[place[looking]] == key[looking]]
+            hit = self._state[place[looking]] == state[looking]
+            found[looking[hit]] = self._time[place[looking[hit]]]
+            looking = looking[~hit]
+            place[looking] += 1
+        return found
+
+
+@dataclass(slots=True)
+class Exact:
+    """What is known of one reading's changes.
+
+    `changes` are the state changes that may have made them, the newest not after the reading's end;
+    `complete_since` says from when on none is missing (recorded microseconds). `left` and `closed` are
+    sockets that ended: when they left which state, and when they closed; `remnants` tell that by their
+    endpoints, the surest first. `announced` are those of which
+    only a bound is known; `told` the cookies of those whose last counters are in an event.
+    `namespace_of` tells a thread's network namespace at a moment, None if unknown. `matched` are
+    the kernel addresses that turned out to be ours.
+    """
+
+    anchor_us: int
+    netns: int
+    changes: Transitions
+    complete_since: int
+    left: Moments
+    closed: Moments
+    remnants: tuple[Moments, ...]
+    announced: Moments
+    told: Ints
+    namespace_of: Callable[[int, int], int | None]
+    matched: set[int] = field(default_factory=set)
+    _pairs: Ints | None = None
+    _order: Rows | None = None
+
+    def entered(
+        self, key: Ints, condition: Condition, fresh: Mask, after: Ints, until: int
+    ) -> tuple[Ints, Mask]:
+        """Return when each socket came into the state it is in, and whether that is inferred.
+
+        `NEVER` where it is not known. It was not in that state at `after`, and was in it at `until`; `fresh`
+        marks those that were not seen at all. What the kernel leaves of a socket for a while (TIME_WAIT, or
+        FIN_WAIT2 without a process) has a cookie of its own, if nobody had asked for the socket's before.
+        """
+        column = dict(zip(INET_ROW, condition, strict=True))
+        state, found = column["state"].astype(np.int64), np.full(len(key), NEVER)
+        left = fresh & np.isin(state, _REMNANTS) & (column["inode"] == 0)
+        places = np.flatnonzero(left)
+        pairs = endpoints.mixed(column[name][places] for name in _PAIR)
+        for moments in self.remnants:
+            missing = found[places] == NEVER
+            zero = np.zeros(int(missing.sum()), np.int64)
+            found[places[missing]] = moments.find(pairs[missing], zero)
+        found[(found < after) | (found > until)] = NEVER
+        inferred = found != NEVER
+        waits = ~inferred & (state == TIME_WAIT)
+        found[waits] = self.closed.find(key[waits], np.zeros(int(waits.sum()), np.int64))
+        rows = np.flatnonzero(
+            ~inferred & ~waits & (column["protocol"] == IPPROTO_TCP) & (after >= self.complete_since)
+        )
+        self._match(rows, column, self.changes.new_state, found, after, until, last=True)
+        found[(found < after) | (found > until)] = NEVER
+        return found, inferred
+
+    def leave(self, key: Ints, condition: Condition, after: Ints, until: int) -> tuple[Ints, Mask]:
+        """Return by when each socket had left its state, `NEVER` for not known, and whether that is exact.
+
+        It was in it at `after`, and no more at `until`.
+        """
+        column = dict(zip(INET_ROW, condition, strict=True))
+        found = self.left.find(key, column["state"].astype(np.int64))
+        tcp = column["protocol"] == IPPROTO_TCP
+        rows = np.flatnonzero(tcp & (found == NEVER) & (after >= self.complete_since))
+        self._match(rows, column, self.changes.old_state, found, after, until, last=False)
+        found[(found < after) | (found > until)] = NEVER
+        exact = found != NEVER
+        bound = self.announced.find(key, np.zeros(len(key), np.int64))
+        told = ~exact & (bound != NEVER) & (bound >= after) & (bound <= until)
+        found[told] = bound[told]
+        return found, exact
+
+    def _match(
+        self,
+        rows: Rows,
+        column: dict[str, NDArray[np.int64]],
+        states: NDArray[np.uint8],
+        found: Ints,
+        after: Ints,
+        until: int,
+        *,
+        last: bool,
+    ) -> None:
+        """Fill in the moments of the changes to, or from, the states of some rows, by their endpoints.
+
+        All changes of that time are here. Where they are of one kernel address, it is the socket's; where
+        they are of several, the namespaces of the threads that made them must tell.
+        """
+        if not len(rows) or not len(self.changes):
+            return
+        pairs, order = self._sorted()
+        wanted = endpoints.mixed(column[name][rows] for name in _PAIR)
+        first = np.searchsorted(pairs, wanted)
+        behind = np.searchsorted(pairs, wanted, side="right")
+        times = self.changes.times // 1000 + self.anchor_us
+        for row, low, high in zip(rows.tolist(), first.tolist(), behind.tolist(), strict=True):
+            if low == high:
+                continue
+            places = order[low:high]
+            places = places[states[places] == column["state"][row]]
+            places = places[(times[places] >= after[row]) & (times[places] <= until)]
+            if not len(places):
+                continue
+            addresses = set(self.changes.skaddr[places].tolist())
+            if len(addresses) > 1:
+                addresses = {address for address in addresses if self._is_ours(address)}
+                if len(addresses) != 1:
+                    continue
+            (address,) = addresses
+            moments = times[places[self.changes.skaddr[places] == address]]
+            found[row] = moments.max() if last else moments.min()
+            self.matched.add(address)
+
+    def _is_ours(self, skaddr: int) -> bool:
+        """Say whether a socket of several with the same endpoints is of this namespace."""
+        places = np.flatnonzero((self.changes.skaddr == skaddr) & (self.changes.thread >= 0))
+        return any(
+            self.namespace_of(thread, at) == self.netns
+            for thread, at in zip(
+                self.changes.thread[places].tolist(), self.changes.times[places].tolist(), strict=True
+            )
+        )
+
+    def _sorted(self) -> tuple[Ints, Rows]:
+        if self._pairs is None or self._order is None:
+            changes = self.changes
+            pairs = endpoints.of_pairs(
+                changes.family, changes.local, changes.remote, changes.local_port, changes.remote_port
+            )
+            self._order = np.argsort(pairs, kind="stable")
+            self._pairs = pairs[self._order]
+        return self._pairs, self._order

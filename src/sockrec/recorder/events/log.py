@@ -1,0 +1,403 @@
+"""The log of what happened: announcements and traces made one, socket by socket, as they end."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from socket import IPPROTO_TCP
+from typing import Final
+
+import numpy as np
+
+from sockrec.kernel import endings, host, process_events, transitions
+from sockrec.kernel.arrays import FIELD, InetSockets
+from sockrec.kernel.destroyed import Destroyed
+from sockrec.kernel.process_events import Exec
+from sockrec.kernel.sockets import Reading
+from sockrec.kernel.tracing import SETTLED_US, Trace
+from sockrec.model.states import LISTEN
+from sockrec.recorder.events import chains, marks
+from sockrec.recorder.events.causes import Cause, Causes, Closing, ProcessEnd
+from sockrec.recorder.events.chains import Chains
+from sockrec.recorder.events.exact import Exact, Moments
+from sockrec.recorder.events.lives import Lives, lives
+from sockrec.recorder.events.owners import Holders, Owned
+from sockrec.recorder.events.people import People
+from sockrec.recorder.events.sources import Sources
+from sockrec.recorder.ledger import Ledger
+from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
+
+# An announcement trails its event by a few milliseconds at most: a socket that ended so long ago and was
+# not announced in this namespace is another's.
+_ANNOUNCED_WITHIN_US: Final = 100_000
+_READING_AND_NEXT: Final = 2
+_NEVER_COMPLETE: Final = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Events of a source were lost between two moments, in recorded microseconds.
+
+    A `count` of None: all from then on.
+    """
+
+    what: str
+    count: int | None
+    not_before: int
+    not_after: int
+
+
+@dataclass(slots=True)
+class Closed:
+    """Sockets that ended, n of them: what was announced, what was traced, who held them.
+
+    Times are recorded microseconds. `counted` marks those whose `sockets` are what was announced;
+    of the others only the cookie is. `lives` of those that were not traced are blank.
+    """
+
+    sockets: InetSockets
+    lives: Lives
+    counted: Mask
+    not_before: Ints
+    not_after: Ints
+    owned: Owned
+
+    def __len__(self) -> int:
+        return len(self.not_after)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedListening:
+    """A row of `Closed` that was a listener, with its cause."""
+
+    closed: Closed
+    row: int
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Happened:
+    """What is to be written of one drain; `plain` are the rows of `closed` that were no listeners."""
+
+    closed: Closed | None = None
+    plain: Rows = field(default_factory=lambda: np.empty(0, np.intp))
+    listeners: list[StoppedListening] = field(default_factory=list)
+    processes: list[ProcessEnd] = field(default_factory=list)
+    execs: list[tuple[Exec, str | None]] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Say whether there is no row to write."""
+        return not (len(self.plain) or self.listeners or self.processes or self.execs or self.lost)
+
+
+class EventLog:
+    """Takes the sources' events in; tells the ledger exact moments, and the disk whole lives.
+
+    Cookies are identities: a socket is ours if it was announced in our namespace, or a sample saw it.
+    """
+
+    def __init__(self, sources: Sources, ledger: Ledger, netns: int) -> None:
+        self._lost = 0
+        self.resync = False
+        """Whether something was lost since then: the next sample should not wait."""
+        self._sources = sources
+        self._ledger = ledger
+        self._anchor = ledger.anchor_us
+        self._netns = netns
+        self._people = People()
+        self._causes = Causes(self._people, ledger.ownership.program_of)
+        self._holders = Holders(ledger, self._people, netns)
+        self._chains = Chains()
+        self._forgotten = 0
+        self._just_ended = chains.none()
+        self._traced_until = 0
+        self._complete_since = self._sampled_at = host.boot_us() + self._anchor
+        self._left, self._closed, self._announced = Moments(), Moments(), Moments()
+        self._ours, self._anybodys = Moments(latest=True), Moments(latest=True)
+        self._told: list[Ints] = []
+        self._latest = chains.none()
+        self._lives = Lives.blank(np.empty(0, np.int64))
+        self._whole = True
+        self._waiting = _Announced.none()
+        self._closing: list[tuple[Closed, int, Closing]] = []
+
+    def settles_in_us(self, boot_us: int) -> int:
+        """Return how long it takes until all that happened by a moment can be drained, microseconds."""
+        return 0 if self._sources.tracer is None else max(0, boot_us + SETTLED_US - host.boot_us())
+
+    def drain(self, reading: Reading | None = None, *, last: bool = False) -> Happened:
+        """Take in what the sources have, and return what can be told; at the `last` time, all.
+
+        A `reading` was just made, and the ledger will take it in next.
+        """
+        if reading is not None:
+            self._holders.reading(reading.began_us * 1000, reading.inet.cookie)
+        drained = self._sources.drain()
+        happened = Happened()
+        now = host.boot_us()
+        for what, why in drained.failed:
+            happened.lost.append(Lost(f"{what} ({why})", None, self._sampled_at, now + self._anchor))
+        if drained.trace is not None:
+            self._trace(drained.trace, happened)
+        self._causes.ended(drained.exits)
+        if drained.destroyed is not None:
+            self._announce(drained.destroyed, happened)
+        self._tell(happened, last=last)
+        self._find_causes(happened, now, last=last)
+        self._lost += sum(lost.count or 0 for lost in happened.lost)
+        self.resync |= bool(happened.lost)
+        return happened
+
+    def take_lost(self) -> int:
+        """Return how many events were lost since this was last asked."""
+        lost, self._lost = self._lost, 0
+        return lost
+
+    def exact(self) -> Exact:
+        """Return what is known of the changes that a reading found; after a drain that followed it."""
+        complete = self._complete_since if self._sources.tracer is not None else _NEVER_COMPLETE
+        return Exact(
+            self._anchor,
+            self._netns,
+            chains.joined(self._chains.recent, self._just_ended),
+            complete,
+            self._left,
+            self._closed,
+            (self._ours, self._anybodys),
+            self._announced,
+            np.concatenate([np.empty(0, np.int64), *self._told]),
+            self._people.namespace_of,
+        )
+
+    def observed(self, began_us: int, exact: Exact, *, whole: bool) -> None:
+        """Note that the ledger took in a reading that began then (CLOCK_BOOTTIME microseconds)."""
+        self._holders.observed(exact.told, whole=whole)
+        self._sources.keep(self._holders.watched())
+        if not whole:
+            return
+        self._chains.settle(began_us * 1000, np.fromiter(exact.matched, np.int64, len(exact.matched)))
+        # What happened after the reading is the next one's; the last of it may be announced already.
+        for moments in (self._left, self._closed, self._announced, self._ours, self._anybodys):
+            moments.forget(began_us + self._anchor)
+        self._told = self._told[-_READING_AND_NEXT:]
+        self._sampled_at = began_us + self._anchor
+        self.resync = False
+
+    def _trace(self, trace: Trace, happened: Happened) -> None:
+        sources = self._sources
+        exits = process_events.exits(trace)
+        execs = [] if sources.processes is None else sources.processes.execs(trace)
+        self._people.observe(exits, execs)
+        until_ns = trace.until * 1000
+        self._causes.observe(
+            exits, execs, process_events.signals(trace), process_events.oom_kills(trace), until_ns
+        )
+        watched = set(self._holders.watched())
+        program_of = self._ledger.ownership.program_of
+        happened.execs = [(one, program_of(one.pid)) for one in execs if one.pid in watched]
+        self._traced_until = trace.until
+        if trace.lost or self._chains.forgotten > self._forgotten:
+            count = trace.lost + self._chains.forgotten - self._forgotten
+            self._forgotten = self._chains.forgotten
+            since, until = trace.since + self._anchor, trace.ended_at + self._anchor
+            happened.lost.append(Lost("state changes", count, since, until))
+            # What is left could be taken for another socket's: a kernel address is used again.
+            self._chains.clear()
+            self._just_ended = self._latest = chains.none()
+            self._complete_since = until
+            self._whole = False
+            return
+        changes = transitions.transitions(trace)
+        ends = transitions.cookies(trace)
+        near = chains.joined(self._latest, changes)
+        self._latest = changes
+        finished = self._chains.add(chains.joined(changes, marks.of(trace, near)), ends)
+        self._just_ended = finished.changes
+        found = lives(finished, endings.ended_in_interrupt(trace), whole=self._whole)
+        self._lives = Lives.concat([self._lives, found])
+        closed, zero = self._us(found.closed), np.zeros(len(found), np.int64)
+        known = self._holders.seen(found.cookie, found.closed)
+        self._closed.add(found.cookie[known], zero[known], closed[known])
+        self._anybodys.add(found.pairs, zero, closed)
+        mine = np.isin(finished.cookie, found.cookie[known]) & (finished.changes.old_state < marks.FIRST)
+        self._left.add(
+            finished.cookie[mine],
+            finished.changes.old_state[mine].astype(np.int64),
+            self._us(finished.changes.times[mine]),
+        )
+        if self._holders.listening(changes):
+            sources.keep(self._holders.watched())
+
+    def _announce(self, destroyed: Destroyed, happened: Happened) -> None:
+        if destroyed.lost:
+            since, until = destroyed.queued_after + self._anchor, destroyed.ended_at + self._anchor
+            happened.lost.append(Lost("destroyed sockets", destroyed.lost, since, until))
+        if not len(destroyed):
+            return
+        cookie, read_by = destroyed.sockets.cookie, destroyed.read_by + self._anchor
+        mine = self._holders.seen(cookie, np.full(len(cookie), NEVER))
+        self._announced.add(cookie[mine], np.zeros(int(mine.sum()), np.int64), read_by[mine])
+        self._waiting = self._waiting.joined(_Announced(destroyed.sockets, read_by))
+
+    def _tell(self, happened: Happened, *, last: bool) -> None:
+        """Put together what was announced and what was traced, as far as both are there."""
+        announced, traced = self._waiting, self._lives
+        order = np.argsort(traced.cookie, kind="stable")
+        place = np.minimum(
+            np.searchsorted(traced.cookie[order], announced.sockets.cookie), max(len(traced) - 1, 0)
+        )
+        place = order[place] if len(traced) else np.full(len(announced), -1)
+        known = (place >= 0) & ((traced.cookie[place] if len(traced) else place) == announced.sockets.cookie)
+        late = announced.read_by > self._traced_until + self._anchor
+        due = known | (announced.sockets.protocol != IPPROTO_TCP)
+        due |= ~late if self._sources.tracer is not None else True
+        due |= last
+        unannounced = np.ones(len(traced), np.bool_)
+        unannounced[place[known]] = False
+        old = self._us(traced.closed) < self._traced_until + self._anchor - _ANNOUNCED_WITHIN_US
+        past = unannounced & (old | last)
+        # Lost, or never announced here: ours all the same if a sample saw it.
+        orphans = np.flatnonzero(past & (self._holders.knows(traced.cookie, traced.closed) | traced.ours))
+        rows = np.flatnonzero(due)
+        if len(rows) or len(orphans):
+            life = Lives.blank(announced.sockets.cookie[rows])
+            life.put(np.flatnonzero(known[rows]), traced.take(place[rows[known[rows]]]))
+            self._close(happened, announced.take(rows), life, traced.take(orphans), known[rows])
+        self._waiting = announced.take(np.flatnonzero(~due))
+        self._lives = traced.take(unannounced & ~past)
+
+    def _close(
+        self, happened: Happened, announced: _Announced, life: Lives, orphans: Lives, traced: Mask
+    ) -> None:
+        n, more = len(announced), len(orphans)
+        sockets = InetSockets.concat([announced.sockets, _unannounced(orphans)])
+        life = Lives.concat([life, orphans])
+        traced = np.concatenate((traced, np.ones(more, np.bool_)))
+        counted = np.arange(n + more) < n
+        _fill_endpoints(life, sockets)
+        # A socket that was disconnected has lost its peer's port, and its counters with it.
+        kept = (sockets.protocol != IPPROTO_TCP) | (sockets.remote_port != 0) | (life.remote_port == 0)
+        sockets.activity[:, ~kept] = NEVER
+        _correct(life, sockets, traced & counted & kept)
+        owned = self._holders.of(sockets.cookie, life)
+        closed_us = self._us(life.closed)
+        read_by = np.concatenate((announced.read_by, closed_us[n:]))
+        last_seen = np.where(owned.last_seen == NEVER, self._sampled_at, owned.last_seen)
+        closed = Closed(
+            sockets,
+            life,
+            counted,
+            np.where(traced, closed_us, np.minimum(last_seen, read_by)),
+            np.where(traced, closed_us, read_by),
+            owned,
+        )
+        self._told.append(sockets.cookie[counted & kept])
+        known = traced & counted
+        self._ours.add(life.pairs[known], np.zeros(int(known.sum()), np.int64), closed_us[known])
+        happened.closed = closed
+        listened = life.listened | (owned.state == LISTEN)
+        reportable = (life.remote_port != 0) | owned.sampled
+        reportable |= (sockets.protocol != IPPROTO_TCP) & (life.local_port != 0)
+        happened.plain = np.flatnonzero(reportable & ~listened)
+        for row in np.flatnonzero(listened).tolist():
+            named = owned.of(row)
+            closing = Closing(
+                (int(closed.not_before[row]) - self._anchor) * 1000,
+                int(life.closed[row]) if traced[row] else (int(closed.not_after[row]) - self._anchor) * 1000,
+                int(life.closer[row]) if traced[row] and life.listened[row] else None,
+                named.holders,
+                named.pid,
+                named.program,
+            )
+            self._closing.append((closed, row, closing))
+
+    def _find_causes(self, happened: Happened, now: int, *, last: bool) -> None:
+        waiting = []
+        for closed, row, closing in self._closing:
+            cause = self._causes.of(closing, now, at_once=last)
+            if cause is None:
+                waiting.append((closed, row, closing))
+            else:
+                happened.listeners.append(StoppedListening(closed, row, cause))
+        self._closing = waiting
+        happened.processes = self._causes.process_ends(now, at_once=last)
+
+    def _us(self, times: Ints) -> Ints:
+        """Return CLOCK_BOOTTIME nanoseconds as recorded microseconds."""
+        result: Ints = np.where(times == NEVER, NEVER, times // 1000 + self._anchor)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """Announcements that wait for their moments; `read_by` in recorded microseconds."""
+
+    sockets: InetSockets
+    read_by: Ints
+
+    def __len__(self) -> int:
+        return len(self.read_by)
+
+    @classmethod
+    def none(cls) -> _Announced:
+        return cls(InetSockets.empty(), np.empty(0, np.int64))
+
+    def joined(self, other: _Announced) -> _Announced:
+        if not len(self):
+            return other
+        sockets = InetSockets.concat([self.sockets, other.sockets])
+        return _Announced(sockets, np.concatenate((self.read_by, other.read_by)))
+
+    def take(self, rows: Rows) -> _Announced:
+        if len(rows) == len(self):
+            return self
+        columns = {
+            each.name: getattr(self.sockets, each.name)[..., rows]
+            if each.name == "activity"
+            else getattr(self.sockets, each.name)[rows]
+            for each in dataclasses.fields(InetSockets)
+        }
+        return _Announced(InetSockets(**columns), self.read_by[rows])
+
+
+def _fill_endpoints(life: Lives, sockets: InetSockets) -> None:
+    """Take the endpoints of sockets that were not traced from their announcements."""
+    rows = np.flatnonzero((life.family == 0) | ((life.remote_port == 0) & (sockets.remote_port != 0)))
+    for name in ("family", "local", "remote", "local_port", "remote_port"):
+        getattr(life, name)[rows] = getattr(sockets, name)[rows]
+
+
+def _correct(life: Lives, sockets: InetSockets, rows: Mask) -> None:
+    """Take the FIN out of the bytes received, and tell what only the counters do of an end."""
+    rows = rows & (sockets.protocol == IPPROTO_TCP)
+    bytes_received = sockets.activity[FIELD["bytes_received"]]
+    if not rows.any():
+        return
+    last = life.take(rows)
+    ends = chains.blank(len(last))
+    ends.old_state, ends.thread, ends.times = last.last_state, last.closer, last.closed
+    bytes_received[rows] = endings.bytes_from_peer(
+        ends,
+        last.cause,
+        last.ended,
+        last.interrupted,
+        bytes_received[rows],
+        sockets.activity[FIELD["recv_q"], rows],
+    )
+    life.cause[rows] = endings.unanswered(
+        last.cause, last.last_state, sockets.activity[FIELD["send_q"], rows]
+    )
+
+
+def _unannounced(orphans: Lives) -> InetSockets:
+    """Return what is known of sockets whose announcement is missing."""
+    sockets = InetSockets.allocate(len(orphans))
+    for column in dataclasses.fields(InetSockets):
+        getattr(sockets, column.name)[...] = 0
+    sockets.activity[...] = NEVER
+    sockets.protocol[:] = IPPROTO_TCP
+    for name in ("cookie", "family", "local", "remote", "local_port", "remote_port"):
+        getattr(sockets, name)[...] = getattr(orphans, name)
+    return sockets

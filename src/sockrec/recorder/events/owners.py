@@ -1,0 +1,210 @@
+"""Who held a socket that ended: as the last sample saw it, as it connected, or as its listener is held."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from socket import IPPROTO_TCP
+from typing import Final
+
+import numpy as np
+
+from sockrec.kernel.transitions import Transitions
+from sockrec.model.states import LISTEN
+from sockrec.recorder.events.lives import CLIENT, Lives
+from sockrec.recorder.events.people import People
+from sockrec.recorder.ledger import Ledger
+from sockrec.recorder.observed import INET_ROW
+from sockrec.recorder.ownership import Owner
+from sockrec.recorder.seen import NEVER, Ints, Mask
+
+# Sockets that no reading shows any more, and that nobody closed yet.
+_LIMBO: Final = 1 << 16
+_FRESH: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A process as the events table names it, and how it is known to be the one."""
+
+    pid: int | None = None
+    program: str | None = None
+    evidence: str | None = None
+    holders: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Owned:
+    """Who held each of n sockets, as an index of `names`.
+
+    `sampled`: whether a reading saw it; if so `state` is what it was last seen in, and `last_seen` when, in
+    recorded microseconds; else they are 0 and NEVER.
+    """
+
+    sampled: Mask
+    state: Ints
+    last_seen: Ints
+    owner: Ints
+    names: list[Named]
+
+    def of(self, row: int) -> Named:
+        """Return the owner of one of them."""
+        return self.names[int(self.owner[row])]
+
+
+class Holders:
+    """Looks owners up in the ledger, in what has left it, and among listeners that no sample saw yet."""
+
+    def __init__(self, ledger: Ledger, people: People, netns: int) -> None:
+        self._ledger = ledger
+        self._people = people
+        self._netns = netns
+        self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
+        self._fresh: OrderedDict[int, Named] = OrderedDict()
+        self._reading: tuple[int, Ints] | None = None
+        self._listeners: dict[int, list[tuple[int, int, int, int]]] | None = None
+
+    def listening(self, changes: Transitions) -> bool:
+        """Learn of processes that began to listen; say whether there are new ones of this namespace."""
+        new = False
+        for row in np.flatnonzero(changes.new_state == LISTEN).tolist():
+            actor = self._people.find(int(changes.thread[row]), int(changes.times[row]))
+            if actor is None or actor.network_namespace != self._netns:
+                continue
+            port = int(changes.local_port[row])
+            self._fresh[port] = Named(actor.pid, actor.program, "inferred", (actor.pid,))
+            self._fresh.move_to_end(port)
+            if len(self._fresh) > _FRESH:
+                self._fresh.popitem(last=False)
+            new = True
+        return new
+
+    def observed(self, told: Ints, *, whole: bool) -> None:
+        """Note that the ledger took in a reading, `whole` or not; of the cookies `told` all is said."""
+        self._listeners, self._reading = None, None
+        if whole:
+            self._fresh.clear()
+        gone = self._ledger.inet.gone
+        left = np.flatnonzero(~np.isin(gone.key, told))
+        owners = self._ledger.ownership.owners
+        columns = (column[left].tolist() for column in (gone.key, gone.state, gone.owner, gone.last_seen))
+        for key, state, owner, last_seen in zip(*columns, strict=True):
+            self._limbo[key] = (state, owners[owner], last_seen)
+            if len(self._limbo) > _LIMBO:
+                self._limbo.popitem(last=False)
+
+    def reading(self, began_ns: int, cookie: Ints) -> None:
+        """Learn of the sockets in a reading that the ledger has yet to take in."""
+        self._reading = (began_ns, cookie)
+
+    def seen(self, cookie: Ints, ended: Ints) -> Mask:
+        """Mark the sockets that the last reading saw; `ended` in nanoseconds, or NEVER for not known."""
+        mask: Mask = self._ledger.inet.find(cookie) >= 0
+        if self._reading is None:
+            return mask
+        began, read = self._reading
+        rows = np.flatnonzero(~mask & ((ended >= began) | (ended == NEVER)))
+        if len(rows):
+            # These are few, and what was read is much: it is looked up among them.
+            few = np.sort(cookie[rows])
+            place = np.minimum(np.searchsorted(few, read), len(few) - 1)
+            mask[rows] = np.isin(cookie[rows], few[place[few[place] == read]])
+        return mask
+
+    def watched(self) -> list[int]:
+        """Return the processes whose ends are worth knowing: who listens first, then all other holders."""
+        holders = [pid for named in self._fresh.values() for pid in named.holders]
+        owners = self._ledger.ownership.owners
+        for rows in self._by_port().values():
+            for *_, owner in rows:
+                holders += owners[owner].holders
+        return list(dict.fromkeys([*holders, *self._ledger.ownership.pids]))
+
+    def knows(self, cookie: Ints, ended: Ints) -> Mask:
+        """Mark the sockets that a reading saw, and of which not all is said yet; `ended` as for `seen`."""
+        mask = self.seen(cookie, ended)
+        if self._limbo:
+            mask |= np.fromiter((key in self._limbo for key in cookie.tolist()), np.bool_, len(cookie))
+        return mask
+
+    def of(self, cookie: Ints, lives: Lives) -> Owned:
+        """Return the owners of sockets that ended; forgets those it had kept."""
+        roster = self._ledger.inet
+        owner = np.full(len(cookie), -1)
+        state, last_seen = np.zeros(len(cookie), np.int64), np.full(len(cookie), NEVER)
+        places = roster.find(cookie)
+        sampled = self.seen(cookie, lives.closed)
+        seen = np.flatnonzero(places >= 0)
+        state[seen] = roster.condition[INET_ROW["state"]][places[seen]]
+        last_seen[seen] = roster.last_seen[places[seen]]
+        numbers, index = np.unique(roster.condition[INET_ROW["owner"]][places[seen]], return_inverse=True)
+        names = [_named(self._ledger.ownership.owners[number]) for number in numbers.tolist()]
+        owner[seen] = index
+        if self._limbo:
+            for row in np.flatnonzero(~sampled).tolist():
+                kept = self._limbo.pop(int(cookie[row]), None)
+                if kept is not None:
+                    sampled[row], owner[row] = True, len(names)
+                    state[row], last_seen[row] = kept[0], kept[2]
+                    names.append(_named(kept[1]))
+        sampled |= lives.ours
+        unheld = np.array([named.pid is None for named in names] + [True])
+        self._infer(np.flatnonzero(unheld[owner]), lives, owner, names)
+        names.append(Named())
+        owner[owner < 0] = len(names) - 1
+        return Owned(sampled, state, last_seen, owner, names)
+
+    def _infer(self, rows: Ints, lives: Lives, owner: Ints, names: list[Named]) -> None:
+        """Find the owners of sockets that no sample named: who connected, or who listens."""
+        client = lives.role[rows] == CLIENT
+        connected = rows[client]
+        threads, first, index = np.unique(lives.opener[connected], return_index=True, return_inverse=True)
+        found = np.full(len(threads), -1)
+        times = lives.opened[connected][first].tolist()
+        for place, (thread, at) in enumerate(zip(threads.tolist(), times, strict=True)):
+            actor = self._people.find(thread, at)
+            if actor is not None:
+                found[place] = len(names)
+                names.append(Named(actor.pid, actor.program, "event", (actor.pid,)))
+        owner[connected] = np.where(found[index] >= 0, found[index], owner[connected])
+        accepted = rows[~client]
+        high, low = (np.ascontiguousarray(lives.local[accepted]).view(np.int64)[:, n] for n in (0, 1))
+        ports = lives.local_port[accepted]
+        places, index = np.unique(np.stack((ports, high, low)), axis=1, return_inverse=True)
+        found = np.full(places.shape[1], -1)
+        for place, (port, one_high, one_low) in enumerate(places.T.tolist()):
+            named = self._listener(port, one_high, one_low)
+            if named is not None:
+                found[place] = len(names)
+                names.append(named)
+        index = index.ravel()
+        owner[accepted] = np.where(found[index] >= 0, found[index], owner[accepted])
+
+    def _listener(self, port: int, high: int, low: int) -> Named | None:
+        """Return who listens on a port, on that address rather than on any."""
+        rows = self._by_port().get(port, [])
+        exact = [row for row in rows if row[1:3] == (high, low)]
+        for *_, number in exact or rows:
+            holder = self._ledger.ownership.owners[number]
+            if holder.pid is not None:
+                return Named(holder.pid, holder.program, "inferred", holder.holders)
+        return self._fresh.get(port)
+
+    def _by_port(self) -> dict[int, list[tuple[int, int, int, int]]]:
+        if self._listeners is None:
+            condition = self._ledger.inet.condition
+            places = np.flatnonzero(
+                (condition[INET_ROW["state"]] == LISTEN) & (condition[INET_ROW["protocol"]] == IPPROTO_TCP)
+            )
+            columns = (
+                condition[INET_ROW[name]][places].tolist()
+                for name in ("local_port", "family", "local_high", "local_low", "owner")
+            )
+            self._listeners = {}
+            for port, family, high, low, owner in zip(*columns, strict=True):
+                self._listeners.setdefault(port, []).append((family, high, low, owner))
+        return self._listeners
+
+
+def _named(owner: Owner) -> Named:
+    return Named(owner.pid, owner.program, None if owner.pid is None else "sample", owner.holders)

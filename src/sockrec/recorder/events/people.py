@@ -1,0 +1,95 @@
+"""Who did it: the processes behind the threads that tracepoints name, the dead among them too."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from sockrec.errors import KernelError
+from sockrec.kernel import processes
+from sockrec.kernel.process_events import Exec, ThreadExits
+from sockrec.kernel.tasks import Tasks
+
+_KEPT: Final = 4096
+# A host that makes a process for each connection has too many to be looked at: their names then come
+# from their exits.
+_LOOKED_UP_A_TIME: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A process as it can be named: `program` as netstat has it, or the kernel's name of a dead one."""
+
+    pid: int
+    program: str | None
+    network_namespace: int | None
+
+
+class People:
+    """Finds out who a thread was at a moment (CLOCK_BOOTTIME nanoseconds)."""
+
+    def __init__(self) -> None:
+        self._tasks = Tasks()
+        self._programs: OrderedDict[tuple[int, int], str | None] = OrderedDict()
+        self._dead: OrderedDict[int, tuple[int, Actor]] = OrderedDict()
+        self._left = _LOOKED_UP_A_TIME
+
+    def observe(self, exits: ThreadExits, execs: list[Exec]) -> None:
+        """Learn of threads that ended and of processes that are other programs by now."""
+        self._left = _LOOKED_UP_A_TIME
+        for time, thread, comm in zip(
+            exits.times.tolist(), exits.thread.tolist(), exits.comm.tolist(), strict=True
+        ):
+            known = self._tasks.find(thread, time) if self._tasks.knows(thread) else None
+            program = comm.decode("utf-8", "backslashreplace")
+            pid, namespace = thread, None
+            if known is not None:
+                pid, namespace = known.pid, known.network_namespace
+                program = self._programs.get((known.pid, known.started)) or program
+            self._dead[thread] = (time, Actor(pid, program, namespace))
+            self._dead.move_to_end(thread)
+            if len(self._dead) > _KEPT:
+                self._dead.popitem(last=False)
+            self._tasks.forget(thread)
+        for one in execs:
+            self._tasks.forget(one.thread)
+            self._tasks.forget(one.pid)
+            for key in [key for key in self._programs if key[0] == one.pid]:
+                del self._programs[key]
+
+    def find(self, thread: int, at_ns: int) -> Actor | None:
+        """Return who had this thread number then; None if that can't be told any more."""
+        if thread <= 0:
+            return None
+        dead = self._dead.get(thread)
+        if dead is not None and dead[0] >= at_ns - 1_000_000_000:
+            return dead[1]
+        if not self._tasks.knows(thread):
+            if not self._left:
+                return None
+            self._left -= 1
+        try:
+            task = self._tasks.find(thread, at_ns)
+        except KernelError:  # hidden from us: known by its number alone
+            return Actor(thread, None, None)
+        if task is None:
+            return None
+        return Actor(task.pid, self._program(task.pid, task.started), task.network_namespace)
+
+    def namespace_of(self, thread: int, at_ns: int) -> int | None:
+        """Return the network namespace of that thread then, None if unknown."""
+        actor = self.find(thread, at_ns)
+        return None if actor is None else actor.network_namespace
+
+    def _program(self, pid: int, started: int) -> str | None:
+        key = (pid, started)
+        if key not in self._programs:
+            try:
+                process = processes.read(pid)
+            except KernelError:
+                process = None
+            self._programs[key] = None if process is None else processes.program(process)
+            if len(self._programs) > _KEPT:
+                self._programs.popitem(last=False)
+        return self._programs[key]

@@ -1,0 +1,126 @@
+"""The event sources of a recording: each there or not, each with a word on what is lost without it."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, field
+
+from sockrec.errors import KernelError
+from sockrec.kernel import endings, host, transitions
+from sockrec.kernel.destroyed import RECEIVE_BUFFER, Destroyed, DestroyedSource
+from sockrec.kernel.exits import LIMIT, Exit, ExitWatch
+from sockrec.kernel.process_events import ProcessEvents
+from sockrec.kernel.tracing import Trace, Tracer
+
+# Of the descriptors that this process may have, so many at most watch other processes.
+_DESCRIPTORS_SHARE = 4
+
+
+@dataclass(slots=True)
+class Drained:
+    """What all sources gave since they were drained before; None for a source that is not there.
+
+    `failed` names the sources that broke, with what they said: they give no more.
+    """
+
+    destroyed: Destroyed | None = None
+    trace: Trace | None = None
+    exits: list[Exit] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Sources:
+    """All event sources that this kernel and our privileges give.
+
+    `unavailable` has a line for each thing that they don't. `buffer_bytes` is the room of each source,
+    None for what they take by themselves. Made after the namespace to be recorded was entered.
+    """
+
+    def __init__(self, buffer_bytes: int | None = None) -> None:
+        self.unavailable: list[str] = []
+        self.destroyed: DestroyedSource | None = None
+        self.tracer: Tracer | None = None
+        self.processes: ProcessEvents | None = None
+        self.watch: ExitWatch | None = None
+        self.has_threads = host.pid_namespace() == host.INITIAL_PID_NAMESPACE
+        try:
+            self.destroyed = DestroyedSource(buffer_bytes or RECEIVE_BUFFER)
+        except KernelError as error:
+            self.unavailable.append(str(error))
+        self._trace(buffer_bytes)
+        self._watch()
+
+    def drain(self) -> Drained:
+        """Return what happened since the last call, without waiting."""
+        drained = Drained()
+        # The trace last: what was announced has happened, so that its moments are there.
+        if self.destroyed is not None:
+            try:
+                drained.destroyed = self.destroyed.read()
+            except KernelError as error:
+                self._give_up(self.destroyed, "destroyed sockets", error, drained)
+                self.destroyed = None
+        if self.tracer is not None:
+            try:
+                drained.trace = self.tracer.read()
+            except (KernelError, OSError) as error:
+                self._give_up(self.tracer, "state changes", error, drained)
+                self.tracer = None
+        if self.watch is not None:
+            drained.exits = self.watch.read()
+        return drained
+
+    def keep(self, pids: list[int]) -> None:
+        """Watch the ends of these processes, the first of them where they are too many."""
+        if self.watch is None:
+            return
+        try:
+            self.watch.keep(pids[: self._limit])
+        except KernelError as error:
+            self.unavailable.append(f"{error}: why processes end is not known any more")
+            self.watch.close()
+            self.watch = None
+
+    def close(self) -> None:
+        """Close them all."""
+        for source in (self.destroyed, self.tracer, self.watch):
+            if source is not None:
+                source.close()
+        self.destroyed = self.tracer = self.watch = None
+
+    def _trace(self, buffer_bytes: int | None) -> None:
+        try:
+            self.tracer = Tracer(None if buffer_bytes is None else max(1, buffer_bytes >> 10))
+            missing = [transitions.enable(self.tracer), *endings.enable(self.tracer)]
+            self.processes = ProcessEvents(self.tracer)
+            missing += self.processes.unavailable
+        except KernelError as error:
+            if self.tracer is not None:
+                self.tracer.close()
+                self.tracer = None
+            self.unavailable.append(
+                f"no state changes ({error}): moments are known to the interval only, and not who closed"
+            )
+            return
+        self.unavailable += [line for line in missing if line]
+        if not self.has_threads:
+            self.unavailable.append(
+                "in a PID namespace of its own, a recorder can't tell which process connected or closed"
+            )
+
+    def _watch(self) -> None:
+        self._limit = min(LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_SHARE)
+        try:
+            self.watch = ExitWatch(self._limit)
+        except KernelError as error:
+            self.unavailable.append(f"{error}: why processes end is not known")
+            return
+        if self.watch.unavailable:
+            self.unavailable.append(self.watch.unavailable)
+
+    def _give_up(
+        self, source: DestroyedSource | Tracer, what: str, error: Exception, drained: Drained
+    ) -> None:
+        drained.failed.append((what, str(error)))
+        self.unavailable.append(f"{what} could not be read any more: {error}")
+        source.close()

@@ -114,6 +114,8 @@ def record(
     recorder = Recorder(folder, options, recording, startup_us=time.process_time_ns() // 1000)
     live = _LiveLine(recorder, folder) if sys.stderr.isatty() else None
     _warn(recorder.lacks)
+    if events:
+        _warn(recorder.untold)
     ran = _Command(options.command, recorder)
     if priority is Priority.LOW:
         _warn(lower())

@@ -113,12 +113,14 @@ class Recorder:
     @property
     def unavailable(self) -> list[str]:
         """What this kernel does not give it, a line each; whole once the first sample is taken."""
-        return [*self._reader.unavailable, *self._not_told()]
+        return list(self._reader.unavailable)
 
-    def _not_told(self) -> list[str]:
+    @property
+    def untold(self) -> list[str]:
+        """Which events this recording does not get, a line each, with what is lost by it."""
         if self._sources is None:
             return ["events were not asked for: moments are known to the interval, short connections missed"]
-        return self._sources.unavailable
+        return list(self._sources.unavailable)
 
     def run(
         self,
@@ -182,10 +184,10 @@ class Recorder:
             return
         if last:
             self._settle(host.boot_us())
-        told = len(self._not_told())
+        told = len(self.untold)
         self.status.events += writer.write_events(self._events.drain(reading, last=last))
         self.status.events_lost += self._events.take_lost()
-        if len(self._not_told()) > told:
+        if len(self.untold) > told:
             self._write_facts()
 
     def _settle(self, boot_us: int) -> None:
@@ -291,7 +293,7 @@ class Recorder:
 
     def _write_facts(self) -> None:
         """Write the recordings row, with the names of the users met so far."""
-        self._facts["unavailable"] = self._lacks + self.unavailable
+        self._facts["unavailable"] = self._lacks + self.untold + self.unavailable
         self._uids = set(self._ledger.uids)
         self._facts["names"]["users"] = names.users(self._uids)
         recordings.write_recording(self._layout.recording(self._host, self._facts["recording"]), self._facts)

@@ -102,8 +102,10 @@ class Causes:
         for end in ends:
             _put(self._ends, end.pid, end)
             self._untold[end.pid] = end
-            if end.pid not in self._programs:
-                _put(self._programs, end.pid, self._program_of(end.pid))
+            if self._programs.get(end.pid) is None:
+                actor = self._people.find(end.pid, end.not_after * 1000)
+                program = self._program_of(end.pid) or (actor.program if actor else None)
+                _put(self._programs, end.pid, program)
 
     def process_ends(self, now_us: int, *, at_once: bool = False) -> list[ProcessEnd]:
         """Return the processes that ended and of which no more will be known."""

@@ -167,25 +167,26 @@ class Exact:
         pairs, order = self._sorted()
         wanted = endpoints.mixed(column[name][rows] for name in _PAIR)
         first = np.searchsorted(pairs, wanted)
-        behind = np.searchsorted(pairs, wanted, side="right")
-        times = self.changes.times // 1000 + self.anchor_us
-        for row, low, high in zip(rows.tolist(), first.tolist(), behind.tolist(), strict=True):
-            if low == high:
-                continue
-            places = order[low:high]
-            places = places[states[places] == column["state"][row]]
-            places = places[(times[places] >= after[row]) & (times[places] <= until)]
-            if not len(places):
-                continue
-            addresses = set(self.changes.skaddr[places].tolist())
-            if len(addresses) > 1:
-                addresses = {address for address in addresses if self._is_ours(address)}
-                if len(addresses) != 1:
-                    continue
-            (address,) = addresses
-            moments = times[places[self.changes.skaddr[places] == address]]
-            found[row] = moments.max() if last else moments.min()
-            self.matched.add(address)
+        count = np.searchsorted(pairs, wanted, side="right") - first
+        row = np.repeat(rows, count)
+        places = order[np.repeat(first - np.cumsum(count) + count, count) + np.arange(count.sum())]
+        times = self.changes.times[places] // 1000 + self.anchor_us
+        may = (states[places] == column["state"][row]) & (times >= after[row]) & (times <= until)
+        row, times, address = row[may], times[may], self.changes.skaddr[places[may]]
+        if not len(row):
+            return
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        lowest, highest = np.minimum.reduceat(address, starts), np.maximum.reduceat(address, starts)
+        pick = np.maximum if last else np.minimum
+        alone = lowest == highest
+        found[row[starts[alone]]] = pick.reduceat(times, starts)[alone]
+        self.matched.update(lowest[alone].tolist())
+        for group in np.flatnonzero(~alone).tolist():
+            some = slice(starts[group], starts[group + 1] if group + 1 < len(starts) else None)
+            ours = [one for one in set(address[some].tolist()) if self._is_ours(one)]
+            if len(ours) == 1:
+                found[row[starts[group]]] = pick.reduce(times[some][address[some] == ours[0]])
+                self.matched.add(ours[0])
 
     def _is_ours(self, skaddr: int) -> bool:
         """Say whether a socket of several with the same endpoints is of this namespace."""

@@ -72,7 +72,7 @@ class Holders:
             if actor is None or actor.network_namespace != self._netns:
                 continue
             port = int(changes.local_port[row])
-            self._fresh[port] = Named(actor.pid, actor.program, "inferred", (actor.pid,))
+            self._fresh[port] = Named(actor.pid, actor.program, "inferred")
             self._fresh.move_to_end(port)
             if len(self._fresh) > _FRESH:
                 self._fresh.popitem(last=False)
@@ -113,7 +113,7 @@ class Holders:
 
     def watched(self) -> list[int]:
         """Return the processes whose ends are worth knowing: who listens first, then all other holders."""
-        holders = [pid for named in self._fresh.values() for pid in named.holders]
+        holders = [named.pid for named in self._fresh.values() if named.pid is not None]
         owners = self._ledger.ownership.owners
         for rows in self._by_port().values():
             for *_, owner in rows:

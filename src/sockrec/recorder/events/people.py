@@ -33,6 +33,7 @@ class People:
         self._tasks = Tasks()
         self._programs: OrderedDict[tuple[int, int], str | None] = OrderedDict()
         self._dead: OrderedDict[int, tuple[int, Actor]] = OrderedDict()
+        self._became: OrderedDict[int, int] = OrderedDict()
         self._left = _LOOKED_UP_A_TIME
 
     def observe(self, exits: ThreadExits, execs: list[Exec]) -> None:
@@ -57,6 +58,10 @@ class People:
             self._tasks.forget(one.pid)
             for key in [key for key in self._programs if key[0] == one.pid]:
                 del self._programs[key]
+            self._became[one.pid] = one.done
+            self._became.move_to_end(one.pid)
+            if len(self._became) > _KEPT:
+                self._became.popitem(last=False)
 
     def find(self, thread: int, at_ns: int) -> Actor | None:
         """Return who had this thread number then; None if that can't be told any more."""
@@ -75,7 +80,11 @@ class People:
             return Actor(thread, None, None)
         if task is None:
             return None
-        return Actor(task.pid, self._program(task.pid, task.started), task.network_namespace)
+        # What it was before an exec that is over can't be seen any more.
+        program = None
+        if self._became.get(task.pid, 0) <= at_ns:
+            program = self._program(task.pid, task.started)
+        return Actor(task.pid, program, task.network_namespace)
 
     def namespace_of(self, thread: int, at_ns: int) -> int | None:
         """Return the network namespace of that thread then, None if unknown."""

@@ -73,6 +73,11 @@ class Budget:
         self._forget(now_us)
         return self._spent > self._limit / 2
 
+    def exhausted(self, now_us: int) -> bool:
+        """Return whether all is spent."""
+        self._forget(now_us)
+        return self._spent > self._limit
+
     def _forget(self, now_us: int) -> None:
         while self._account and self._account[0][0] <= now_us - self._over_us:
             self._spent -= self._account.popleft()[1]

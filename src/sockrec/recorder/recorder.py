@@ -18,7 +18,7 @@ from sockrec.recorder.events.exact import Exact
 from sockrec.recorder.events.log import EventLog
 from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.ledger import Ledger
-from sockrec.recorder.thrift import Thrift
+from sockrec.recorder.thrift import Thrift, cpu_us
 from sockrec.recorder.ticks import Ticks
 from sockrec.recorder.writer import Writer
 from sockrec.store import layout, recordings
@@ -180,14 +180,22 @@ class Recorder:
 
         A `reading` that the ledger has yet to take in tells which sockets it will know.
         """
-        if self._events is None:
+        events = self._events
+        if events is None:
             return
         if last:
             self._settle(host.boot_us())
-        told = len(self.untold)
-        self.status.events += writer.write_events(self._events.drain(reading, last=last))
-        self.status.events_lost += self._events.take_lost()
-        if len(self.untold) > told:
+        spent_us, untold = cpu_us(), len(self.untold)
+        happened = [events.drain(reading, last=last)]
+        if self._thrift.events_too_dear and not events.paused:
+            events.pause()
+        elif events.paused and self._thrift.events_cheap_again:
+            happened.append(events.resume())
+        for some in happened:
+            self.status.events += writer.write_events(some)
+        self.status.events_lost += events.take_lost()
+        self._thrift.spend_on_events(spent_us)
+        if len(self.untold) > untold:
             self._write_facts()
 
     def _settle(self, boot_us: int) -> None:

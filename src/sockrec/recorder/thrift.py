@@ -11,6 +11,9 @@ from sockrec.recorder.budget import Budget, Cost
 # The first sample reads every process: its cost is taken off the budget in this time, not at once.
 # Else it would take so much of the first minute that the second sample came a third of a minute later.
 _FIRST_OVER_US: Final = 300_000_000
+# Events cost what the host does, and to leave them out is a loss: they may take so many times the share
+# before that.
+_EVENTS_TIMES: Final = 5
 # A budget lets one sample go over in each of its periods, and what the end takes (the last sample, sealing)
 # comes after it: the rest is kept for them.
 _SHARE_USED: Final = 0.92
@@ -25,8 +28,9 @@ class Thrift:
 
     def __init__(self, share: float | None, startup_us: int = 0) -> None:
         self._budget = None if share is None else Budget(share * _SHARE_USED, host.boot_us())
+        self._events = None if share is None else Budget(share * _EVENTS_TIMES, host.boot_us())
         self._cost = Cost()
-        self._spent_us = self._sample_spent_us = _cpu_us()
+        self._spent_us = self._sample_spent_us = cpu_us()
         self._began_us = self._at_us = host.boot_us()
         self._sampled_tick = 0
         self._startup_us = startup_us
@@ -38,6 +42,21 @@ class Thrift:
     def strained(self) -> bool:
         """Whether less than half of the budget is left."""
         return self._budget is not None and self._budget.strained(host.boot_us())
+
+    def spend_on_events(self, began_us: int) -> None:
+        """Take what was spent since the process had used `began_us` of CPU time (`cpu_us`) as for events."""
+        if self._events is not None:
+            self._events.spend(host.boot_us(), cpu_us() - began_us)
+
+    @property
+    def events_too_dear(self) -> bool:
+        """Whether events took more than they may."""
+        return self._events is not None and self._events.exhausted(host.boot_us())
+
+    @property
+    def events_cheap_again(self) -> bool:
+        """Whether less than half of what they may take was spent on events of late."""
+        return self._events is None or not self._events.strained(host.boot_us())
 
     def wants_all(self, tick: int) -> bool:
         """Say whether all sockets may be read at this tick."""
@@ -51,13 +70,13 @@ class Thrift:
 
     def since_sample(self) -> int:
         """Return the CPU time since this was last asked, microseconds: since the sample before."""
-        spent_us = _cpu_us()
+        spent_us = cpu_us()
         since, self._sample_spent_us = spent_us - self._sample_spent_us, spent_us
         return since
 
     def account(self, tick: int) -> None:
         """Take what was spent since the last tick off the budget; it tells what a sample costs."""
-        now_us, spent_us = host.boot_us(), _cpu_us()
+        now_us, spent_us = host.boot_us(), cpu_us()
         if tick == self._sampled_tick:
             self._cost.add(spent_us - self._spent_us)
         if self._first_us is None:
@@ -71,6 +90,6 @@ class Thrift:
         self._spent_us, self._at_us = spent_us, now_us
 
 
-def _cpu_us() -> int:
+def cpu_us() -> int:
     """Return the CPU time of this process with all its threads, microseconds."""
     return time.process_time_ns() // 1000

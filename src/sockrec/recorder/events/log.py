@@ -100,7 +100,8 @@ class EventLog:
 
     def __init__(self, sources: Sources, ledger: Ledger, netns: int) -> None:
         self._lost = 0
-        self.resync = False
+        self._paused_at: int | None = None
+        self._resync_next = self.resync = False
         """Whether something was lost since then: the next sample should not wait."""
         self._sources = sources
         self._ledger = ledger
@@ -134,9 +135,13 @@ class EventLog:
         """
         if reading is not None:
             self._holders.reading(reading.began_us * 1000, reading.inet.cookie)
-        drained = self._sources.drain()
         happened = Happened()
         now = host.boot_us()
+        if self._paused_at is not None:
+            if reading is not None or last:
+                self._account_for_pause(now, happened)
+            return happened
+        drained = self._sources.drain()
         for what, why in drained.failed:
             happened.lost.append(Lost(f"{what} ({why})", None, self._sampled_at, now + self._anchor))
         if drained.trace is not None:
@@ -147,8 +152,44 @@ class EventLog:
         self._tell(happened, last=last)
         self._find_causes(happened, now, last=last)
         self._lost += sum(lost.count or 0 for lost in happened.lost)
+        if happened.lost and reading is not None:
+            self._resync_next = True
         self.resync |= bool(happened.lost)
         return happened
+
+    @property
+    def paused(self) -> bool:
+        """Whether events are left out for now."""
+        return self._paused_at is not None
+
+    def pause(self) -> None:
+        """Leave events out from now on: each sample then notes that as a loss. Their sources are closed."""
+        self._sources.close()
+        self._paused_at = host.boot_us() + self._anchor
+        self._give_up_what_is_open()
+
+    def resume(self) -> Happened:
+        """Take events in again."""
+        happened = Happened()
+        self._sources.open()
+        now = host.boot_us()
+        self._account_for_pause(now, happened)
+        self._paused_at = None
+        self._complete_since = now + self._anchor
+        return happened
+
+    def _account_for_pause(self, now: int, happened: Happened) -> None:
+        """Note what was left out since this was last noted."""
+        if self._paused_at is not None:
+            until = now + self._anchor
+            happened.lost.append(Lost("all events, to keep the CPU budget", None, self._paused_at, until))
+            self._paused_at = until
+
+    def _give_up_what_is_open(self) -> None:
+        """Forget the changes seen so far: more of them are missing, or may be another socket's."""
+        self._chains.clear()
+        self._just_ended = self._latest = chains.none()
+        self._whole = False
 
     def take_lost(self) -> int:
         """Return how many events were lost since this was last asked."""
@@ -183,7 +224,7 @@ class EventLog:
             moments.forget(began_us + self._anchor)
         self._told = self._told[-_READING_AND_NEXT:]
         self._sampled_at = began_us + self._anchor
-        self.resync = False
+        self.resync, self._resync_next = self._resync_next, False
 
     def _trace(self, trace: Trace, happened: Happened) -> None:
         sources = self._sources
@@ -204,10 +245,8 @@ class EventLog:
             since, until = trace.since + self._anchor, trace.ended_at + self._anchor
             happened.lost.append(Lost("state changes", count, since, until))
             # What is left could be taken for another socket's: a kernel address is used again.
-            self._chains.clear()
-            self._just_ended = self._latest = chains.none()
+            self._give_up_what_is_open()
             self._complete_since = until
-            self._whole = False
             return
         changes = transitions.transitions(trace)
         ends = transitions.cookies(trace)

@@ -33,7 +33,7 @@ class Sources:
     """All event sources that this kernel and our privileges give.
 
     `unavailable` has a line for each thing that they don't. `buffer_bytes` is the room of each source,
-    None for what they take by themselves. Made after the namespace to be recorded was entered.
+    None for what they take by themselves. They are of the network namespace that the calling thread is in.
     """
 
     def __init__(self, buffer_bytes: int | None = None) -> None:
@@ -43,11 +43,18 @@ class Sources:
         self.processes: ProcessEvents | None = None
         self.watch: ExitWatch | None = None
         self.has_threads = host.pid_namespace() == host.INITIAL_PID_NAMESPACE
+        self._buffer_bytes = buffer_bytes
+        self._limit = min(LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_SHARE)
+        self.open()
+
+    def open(self) -> None:
+        """Open them all, or again after `close`."""
+        self.unavailable = []
         try:
-            self.destroyed = DestroyedSource(buffer_bytes or RECEIVE_BUFFER)
+            self.destroyed = DestroyedSource(self._buffer_bytes or RECEIVE_BUFFER)
         except KernelError as error:
             self.unavailable.append(str(error))
-        self._trace(buffer_bytes)
+        self._trace(self._buffer_bytes)
         self._watch()
 
     def drain(self) -> Drained:
@@ -109,7 +116,6 @@ class Sources:
             )
 
     def _watch(self) -> None:
-        self._limit = min(LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_SHARE)
         try:
             self.watch = ExitWatch(self._limit)
         except KernelError as error:

@@ -11,6 +11,8 @@ def line(width: int = 200, **words: str) -> str:
         samples=61,
         sockets={"LISTEN": 3, "ESTABLISHED": 12},
         changes=1,
+        events=2_345,
+        events_lost=1,
         size_bytes=12_300,
         cpu_percent=0.42,
         ticks_missed=2,
@@ -21,7 +23,10 @@ def line(width: int = 200, **words: str) -> str:
 
 
 def test_a_note_is_the_last_word() -> None:
-    plain = "1:05  61 samples  ESTABLISHED 12 LISTEN 3  1 change  12.3 kB  CPU 0.4 %  2 missed  1 incomplete"
+    plain = (
+        "1:05  61 samples  ESTABLISHED 12 LISTEN 3  1 change  2,345 events  12.3 kB  CPU 0.4 %"
+        "  1 event lost  2 missed  1 incomplete"
+    )
     assert line() == line(note="") == plain
     assert line(note="CPU budget: every 2.7 s") == f"{plain}  CPU budget: every 2.7 s"
 

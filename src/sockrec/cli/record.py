@@ -168,6 +168,8 @@ class _LiveLine:
             samples=status.samples,
             sockets=status.sockets,
             changes=status.changes,
+            events=status.events,
+            events_lost=status.events_lost,
             size_bytes=status.bytes,
             cpu_percent=status.cpu_percent,
             ticks_missed=status.ticks_missed,

@@ -30,6 +30,8 @@ def line(
     samples: int,
     sockets: Mapping[str, int],
     changes: int,
+    events: int,
+    events_lost: int,
     size_bytes: int,
     cpu_percent: float,
     ticks_missed: int,
@@ -47,9 +49,12 @@ def line(
         _count(samples, "sample"),
         " ".join(f"{name} {count}" for name, count in states) or "no sockets",
         _count(changes, "change"),
+        _count(events, "event"),
         size(size_bytes),
         f"CPU {cpu_percent:.1f} %",
     ]
+    if events_lost:
+        parts.append(f"{_count(events_lost, 'event')} lost")
     if ticks_missed:
         parts.append(f"{ticks_missed} missed")
     if incomplete:

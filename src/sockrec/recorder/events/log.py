@@ -235,7 +235,7 @@ class EventLog:
         self._causes.observe(
             exits, execs, process_events.signals(trace), process_events.oom_kills(trace), until_ns
         )
-        watched = set(self._holders.watched())
+        watched = set(self._holders.watched()) if execs else set()
         program_of = self._ledger.ownership.program_of
         happened.execs = [(one, program_of(one.pid)) for one in execs if one.pid in watched]
         self._traced_until = trace.until

@@ -14,6 +14,8 @@ from sockrec.recorder.events.people import Actor, People
 
 # A parent that reaps its child at once leaves its status in the kernel; others take their time.
 PATIENCE_US: Final = 1_000_000
+# A program that ends by itself closes first: whether it did is known soon after.
+_EXITS_SOON_US: Final = 200_000
 Value = TypeVar("Value")
 
 _KEPT: Final = 4096
@@ -132,7 +134,7 @@ class Causes:
         actor = self._people.find(thread, time)
         exited = self._thread_exits.get(thread)
         if exited is not None and exited <= time:
-            pid = self._dying(actor.pid if actor else thread, closing.holders)
+            pid = self._dying((actor.pid if actor else None) or thread, closing.holders)
             if patient and self._status(pid) is None:
                 return None
             return self._of_process(pid, self._name(pid, closing, actor), time)
@@ -143,11 +145,29 @@ class Causes:
                 return Cause("exec", called.pid, self._name(called.pid, closing, None), detail=called.path)
         if actor is None:
             return Cause(None, closing.pid, closing.program)
-        if closing.holders and actor.pid not in closing.holders:
+        if actor.pid is not None and closing.holders and actor.pid not in closing.holders:
             return Cause(
                 "other process", closing.pid, closing.program, by_pid=actor.pid, by_program=actor.program
             )
-        return Cause("close", actor.pid, self._name(actor.pid, closing, actor))
+        # A thread that is gone: it was one of the holder's, as nobody else can close what he holds.
+        closer = actor.pid or closing.pid
+        if closer is None:
+            return Cause("close", None, actor.program)
+        return self._closed(closer, self._name(closer, closing, actor), time, now_us, at_once=at_once)
+
+    def _closed(
+        self, pid: int, program: str | None, at_ns: int, now_us: int, *, at_once: bool
+    ) -> Cause | None:
+        """Say that a process closed it, and how it ended if it did so right then."""
+        end = self._ends.get(pid)
+        if end is None and now_us < at_ns // 1000 + _EXITS_SOON_US and not at_once:
+            return None
+        cause = Cause("close", pid, program)
+        if end is None or not at_ns // 1000 <= end.not_after <= at_ns // 1000 + PATIENCE_US:
+            return cause
+        if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
+            return None
+        return replace(cause, exit_code=end.code, signal=end.signal)
 
     def _by_holders(self, closing: Closing, patient: bool) -> Cause | None:
         """Infer the cause from the ends of all that held it; if one of them lives on, nothing is known."""

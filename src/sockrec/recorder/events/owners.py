@@ -21,6 +21,7 @@ from sockrec.recorder.seen import NEVER, Ints, Mask
 # Sockets that no reading shows any more, and that nobody closed yet.
 _LIMBO: Final = 1 << 16
 _FRESH: Final = 4096
+_ANY: Final = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Holders:
         self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
         self._reading: tuple[int, Ints] | None = None
-        self._listeners: dict[int, list[tuple[int, int, int, int]]] | None = None
+        self._listeners: dict[int, list[tuple[int, int, Owner]]] | None = None
 
     def listening(self, changes: Transitions) -> bool:
         """Learn of processes that began to listen; say whether there are new ones of this namespace."""
@@ -114,10 +115,9 @@ class Holders:
     def watched(self) -> list[int]:
         """Return the processes whose ends are worth knowing: who listens first, then all other holders."""
         holders = [named.pid for named in self._fresh.values() if named.pid is not None]
-        owners = self._ledger.ownership.owners
         for rows in self._by_port().values():
-            for *_, owner in rows:
-                holders += owners[owner].holders
+            for _, _, owner in rows:
+                holders += owner.holders
         return list(dict.fromkeys([*holders, *self._ledger.ownership.pids]))
 
     def knows(self, cookie: Ints, ended: Ints) -> Mask:
@@ -163,9 +163,9 @@ class Holders:
         times = lives.opened[connected][first].tolist()
         for place, (thread, at) in enumerate(zip(threads.tolist(), times, strict=True)):
             actor = self._people.find(thread, at)
-            if actor is not None:
+            if actor is not None and actor.pid is not None:
                 found[place] = len(names)
-                names.append(Named(actor.pid, actor.program, "event", (actor.pid,)))
+                names.append(Named(actor.pid, actor.program, "event"))
         owner[connected] = np.where(found[index] >= 0, found[index], owner[connected])
         accepted = rows[~client]
         high, low = (np.ascontiguousarray(lives.local[accepted]).view(np.int64)[:, n] for n in (0, 1))
@@ -183,14 +183,13 @@ class Holders:
     def _listener(self, port: int, high: int, low: int) -> Named | None:
         """Return who listens on a port, on that address rather than on any."""
         rows = self._by_port().get(port, [])
-        exact = [row for row in rows if row[1:3] == (high, low)]
-        for *_, number in exact or rows:
-            holder = self._ledger.ownership.owners[number]
+        exact = [row for row in rows if row[:2] == (high, low)]
+        for _, _, holder in exact or [row for row in rows if row[:2] == _ANY]:
             if holder.pid is not None:
                 return Named(holder.pid, holder.program, "inferred", holder.holders)
         return self._fresh.get(port)
 
-    def _by_port(self) -> dict[int, list[tuple[int, int, int, int]]]:
+    def _by_port(self) -> dict[int, list[tuple[int, int, Owner]]]:
         if self._listeners is None:
             condition = self._ledger.inet.condition
             places = np.flatnonzero(
@@ -198,11 +197,12 @@ class Holders:
             )
             columns = (
                 condition[INET_ROW[name]][places].tolist()
-                for name in ("local_port", "family", "local_high", "local_low", "owner")
+                for name in ("local_port", "local_high", "local_low", "owner")
             )
+            owners = self._ledger.ownership.owners
             self._listeners = {}
-            for port, family, high, low, owner in zip(*columns, strict=True):
-                self._listeners.setdefault(port, []).append((family, high, low, owner))
+            for port, high, low, owner in zip(*columns, strict=True):
+                self._listeners.setdefault(port, []).append((high, low, owners[owner]))
         return self._listeners
 
 

@@ -19,9 +19,12 @@ _LOOKED_UP_A_TIME: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A process as it can be named: `program` as netstat has it, or the kernel's name of a dead one."""
+    """A process as it can be named: `program` as netstat has it, or the kernel's name of a dead one.
 
-    pid: int
+    `pid` is None for a thread that is gone, and was not the last of a process that nobody had looked at.
+    """
+
+    pid: int | None
     program: str | None
     network_namespace: int | None
 
@@ -39,12 +42,11 @@ class People:
     def observe(self, exits: ThreadExits, execs: list[Exec]) -> None:
         """Learn of threads that ended and of processes that are other programs by now."""
         self._left = _LOOKED_UP_A_TIME
-        for time, thread, comm in zip(
-            exits.times.tolist(), exits.thread.tolist(), exits.comm.tolist(), strict=True
-        ):
+        columns = (exits.times, exits.thread, exits.comm, exits.last)
+        for time, thread, comm, last in zip(*(column.tolist() for column in columns), strict=True):
             known = self._tasks.find(thread, time) if self._tasks.knows(thread) else None
             program = comm.decode("utf-8", "backslashreplace")
-            pid, namespace = thread, None
+            pid, namespace = thread if last else None, None
             if known is not None:
                 pid, namespace = known.pid, known.network_namespace
                 program = self._programs.get((known.pid, known.started)) or program

@@ -22,6 +22,7 @@ from sockrec.kernel.tracing import IN_INTERRUPT, Trace, Tracer
 EXIT: Final = "sched/sched_process_exit"
 PREPARE_EXEC: Final = "sched/sched_prepare_exec"
 EXEC: Final = "sched/sched_process_exec"
+RENAME: Final = "task/task_rename"
 SIGNAL: Final = "signal/signal_generate"
 OOM: Final = "oom/mark_victim"
 
@@ -32,12 +33,14 @@ _LOST: Final = {
     EXIT: "when and by which thread a process ended",
     PREPARE_EXEC: "whether an exec closed a socket",
     EXEC: "execs",
+    RENAME: "what a process was called before an exec",
     SIGNAL: "who sent a signal",
     OOM: "kills for want of memory",
 }
 EXEC_CLOSES_WITHIN: Final = 1_000_000
 """Nanoseconds: usually a few thousand; a program takes longer to be loaded."""
 
+_EXEC_RENAMES_WITHIN: Final = 10_000_000
 # siginfo_t.si_code of what processes send: kill(2), sigqueue(3), tgkill(2).
 _SENT: Final = (0, -1, -6)
 
@@ -65,7 +68,7 @@ class Exec:
     """A process replaced its program by `path`.
 
     `thread` called it and became `pid`. `preparing`, None where that was not seen, and `done` are
-    CLOCK_BOOTTIME nanoseconds.
+    CLOCK_BOOTTIME nanoseconds. `comm` is the kernel's name of it before, None if not seen.
     """
 
     preparing: int | None
@@ -73,6 +76,7 @@ class Exec:
     pid: int
     thread: int
     path: str
+    comm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class ProcessEvents:
     def __init__(self, tracer: Tracer) -> None:
         self.unavailable: list[str] = []
         self._preparing: dict[int, int] = {}
+        self._renamed: dict[int, tuple[int, str]] = {}
         for name, what in _LOST.items():
             try:
                 tracer.enable(name, _CONDITIONS.get(name, ""))
@@ -122,22 +127,38 @@ class ProcessEvents:
                 events.times.tolist(), events.records["common_pid"].tolist(), strict=True
             ):
                 moments.append((time, 0, thread, thread, ""))
+        if (events := trace.events.get(RENAME)) is not None:
+            for time, pid, comm in zip(
+                events.times.tolist(),
+                events.records["pid"].tolist(),
+                events.records["oldcomm"].tolist(),
+                strict=True,
+            ):
+                moments.append((time, 1, pid, pid, comm.decode("utf-8", "backslashreplace")))
         if (events := trace.events.get(EXEC)) is not None:
             records = events.records
             moments += zip(
                 events.times.tolist(),
-                [1] * len(events),
+                [2] * len(events),
                 records["pid"].tolist(),
                 records["old_pid"].tolist(),
                 events.text("filename"),
                 strict=True,
             )
         found = []
-        for time, done, pid, thread, path in sorted(moments):
-            if done:
-                found.append(Exec(self._preparing.pop(thread, None), time, pid, thread, path))
-            else:
+        for time, kind, pid, thread, text in sorted(moments):
+            if kind == 0:
                 self._preparing[thread] = time
+            elif kind == 1:
+                self._renamed[pid] = time, text
+            else:
+                preparing = self._preparing.pop(thread, None)
+                renamed, comm = self._renamed.pop(pid, (time - _EXEC_RENAMES_WITHIN, ""))
+                known = comm if renamed > time - _EXEC_RENAMES_WITHIN else None
+                found.append(Exec(preparing, time, pid, thread, text, known))
+        # Most of these are names that programs gave themselves.
+        oldest = trace.until * 1000 - _EXEC_RENAMES_WITHIN
+        self._renamed = {pid: named for pid, named in self._renamed.items() if named[0] > oldest}
         # Execs that fail so late that it kills the process leave theirs behind.
         for thread in exits(trace).thread.tolist() if self._preparing else ():
             self._preparing.pop(thread, None)

@@ -36,7 +36,7 @@ class People:
         self._tasks = Tasks()
         self._programs: OrderedDict[tuple[int, int], str | None] = OrderedDict()
         self._dead: OrderedDict[int, tuple[int, Actor]] = OrderedDict()
-        self._became: OrderedDict[int, int] = OrderedDict()
+        self._became: OrderedDict[int, Exec] = OrderedDict()
         self._left = _LOOKED_UP_A_TIME
 
     def observe(self, exits: ThreadExits, execs: list[Exec]) -> None:
@@ -60,7 +60,7 @@ class People:
             self._tasks.forget(one.pid)
             for key in [key for key in self._programs if key[0] == one.pid]:
                 del self._programs[key]
-            self._became[one.pid] = one.done
+            self._became[one.pid] = one
             self._became.move_to_end(one.pid)
             if len(self._became) > _KEPT:
                 self._became.popitem(last=False)
@@ -83,8 +83,10 @@ class People:
         if task is None:
             return None
         # What it was before an exec that is over can't be seen any more.
-        program = None
-        if self._became.get(task.pid, 0) <= at_ns:
+        became = self._became.get(task.pid)
+        if became is not None and became.done > at_ns:
+            program = became.comm
+        else:
             program = self._program(task.pid, task.started)
         return Actor(task.pid, program, task.network_namespace)
 

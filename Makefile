@@ -14,8 +14,8 @@ test: setup lint types contracts unit ## Lint, types, import contracts, tests, n
 
 setup: .venv/ready ## Make .venv and install what is missing (Debian packages when root)
 	@missing=; \
-	for pair in ip:iproute2 ss:iproute2 netstat:net-tools; do \
-		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	for pair in ip:iproute2 ss:iproute2 netstat:net-tools nginx:nginx-light wrk:wrk; do \
+		PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

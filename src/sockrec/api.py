@@ -22,6 +22,7 @@ from sockrec.catalog import times as _times
 from sockrec.catalog.sources import literal
 from sockrec.errors import UsageError
 from sockrec.model import timeexpr, timetext
+from sockrec.query import events as _events
 from sockrec.query import grammar
 from sockrec.query.info import info as _info
 from sockrec.query.port import port as _port
@@ -126,6 +127,23 @@ class Capture:
     def connections(self) -> duckdb.DuckDBPyRelation:
         """Return a row for each TCP connection (the view `connections`)."""
         return self._view("connections", "opened_not_after")
+
+    def events(
+        self,
+        port: int | str | None = None,
+        pid: int | None = None,
+        peer: str | None = None,
+        kinds: Sequence[str] = (),
+    ) -> duckdb.DuckDBPyRelation:
+        """Return what happened in order of time (the view `events`), of everything or of what is given.
+
+        `port` is that of either end, `7071` or `"53/udp"`; `peer` is `"10.0.0.9"` or `"10.0.0.9:443"`;
+        `kinds` are of `sockrec.query.events.KINDS`. Losses are among them: any event may have been lost.
+        """
+        asked = _events.ordered(_events.wanted(port, pid, peer, kinds))
+        return self._catalog.run(
+            lambda connection: connection.sql(f"SELECT * EXCLUDE (told, is_match) FROM ({asked})")
+        )
 
     def gaps(self) -> duckdb.DuckDBPyRelation:
         """Return the stretches of time of which nothing, or not everything, is known (the view `gaps`)."""

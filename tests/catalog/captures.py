@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sockrec.model.tables import TABLES
+from sockrec.model.tables import EVENTS, FORMAT_VERSION, TABLES, Table
 from sockrec.store.journal import JournalWriter
 from sockrec.store.layout import Layout, stem
 from sockrec.store.recordings import write_recording
@@ -38,7 +38,10 @@ def ended(sample: float) -> datetime:
 
 @dataclass
 class Part:
-    """One segment of one recording, samples `first` to `last`; `write` puts it into the capture."""
+    """One segment of one recording, samples `first` to `last`; `write` puts it into the capture.
+
+    `version` is that of the format: of older ones only segments can be written.
+    """
 
     root: Path
     first: int
@@ -48,6 +51,7 @@ class Part:
     part: int = 0
     boot_id: str = "boot-1"
     netns: int = 4026531840
+    version: int = FORMAT_VERSION
     facts: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in TABLES})
 
@@ -121,6 +125,67 @@ class Part:
         row.setdefault("holders", [row["pid"]] if row["pid"] is not None else [])
         self.rows["sockets"].append(row | self.span(first, last, begun, ended_as))
 
+    def exactly(self, begun: float | None = None, ended: float | None = None) -> None:
+        """Let events have told when the socket row added last began, or ended."""
+        row = self.rows["sockets"][-1]
+        if begun is not None:
+            row |= dict.fromkeys(("begun_after", "first_seen"), began(begun)) | {"begun_evidence": "event"}
+        if ended is not None:
+            row |= dict.fromkeys(("last_seen", "ended_by"), began(ended)) | {"ended_evidence": "event"}
+
+    def event(self, kind: str, not_before: float, not_after: float | None = None, **columns: Any) -> None:
+        """Add a stored event: exact, unless a second moment is given."""
+        row = {
+            "recording": self.recording,
+            "kind": kind,
+            "not_before": began(not_before),
+            "not_after": began(not_before if not_after is None else not_after),
+            "evidence": "event",
+        }
+        self.rows["events"].append(row | columns)
+
+    def closed(
+        self, id_: int, opened: float | None, at: float, until: float | None = None, **columns: Any
+    ) -> None:
+        """Add the end of a connection, by default one of `connection` that no sample saw."""
+        row = {
+            "socket_id": id_,
+            "netns": self.netns,
+            "protocol": "tcp",
+            "family": "inet",
+            "local_address": "10.0.0.5",
+            "local_port": 7071,
+            "remote_address": "10.0.0.9",
+            "remote_port": 40000 + id_,
+            "role": None if opened is None else "server",
+            "opened_at": None if opened is None else began(opened),
+            "established_at": None if opened is None else began(opened + 0.001),
+            "pid": 4121,
+            "program": "myapp",
+            "owner_evidence": "inferred",
+            "sampled": False,
+            "cause": "closed by the peer",
+        }
+        self.event("closed", at, until, **(row | columns))
+
+    def stopped(self, id_: int, at: float, until: float | None = None, **columns: Any) -> None:
+        """Add the end of a listener, by default of the one of `socket`, with its cause."""
+        row = {
+            "socket_id": id_,
+            "netns": self.netns,
+            "protocol": "tcp",
+            "family": "inet",
+            "local_address": "10.0.0.5",
+            "local_port": 7071,
+            "remote_address": "0.0.0.0",
+            "remote_port": 0,
+            "pid": 4121,
+            "program": "myapp",
+            "owner_evidence": "sample",
+            "sampled": True,
+        }
+        self.event("stopped listening", at, until, **(row | columns))
+
     def connection(
         self,
         id_: int,
@@ -168,11 +233,15 @@ class Part:
     def tables(self) -> dict[str, pa.Table]:
         """Return the rows as the store's final tables."""
         return {
-            name: pa.Table.from_pylist(self.rows[name], schema=arrow_schema(table)).sort_by(
-                [(column, "ascending") for column in table.order]
-            )
+            name: pa.Table.from_pylist(self.rows[name], schema=arrow_schema(table))
+            .select([column.name for column in table.columns if column.since <= self.version])
+            .sort_by([(column, "ascending") for column in table.order])
             for name, table in TABLES.items()
+            if self._has(table)
         }
+
+    def _has(self, table: Table) -> bool:
+        return table is not EVENTS or self.version > 1
 
     def path(self, table: str) -> Path:
         """Return where the segment of a table lies."""
@@ -217,6 +286,7 @@ class Part:
     def describe(self) -> None:
         """Write the recording's facts."""
         facts = {
+            "format_version": self.version,
             "recording": self.recording,
             "host": self.host,
             "boot_id": self.boot_id,

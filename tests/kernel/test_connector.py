@@ -195,6 +195,22 @@ def test_losses_are_counted(netns: Namespace) -> None:
         assert collector.readings[-1].lost == 0
 
 
+def test_one_that_is_closed_or_killed_leaves_the_others_alone(heard: Collector) -> None:
+    with ProcessConnector():
+        pass
+    script = "import os, sys; from sockrec.kernel.connector import ProcessConnector; ProcessConnector(); "
+    environment = os.environ | {"PYTHONPATH": str(Path(connector.__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", script + "os.kill(os.getpid(), 9)"], env=environment)
+    assert killed.returncode == -9
+    for source in (heard, None):
+        with ProcessConnector() as later:
+            collector = source or Collector(later)
+            pid = forked(3)
+            os.waitpid(pid, 0)
+            assert collector.of(pid) == [(pid, 3 << 8)]
+        heard.source.read()
+
+
 def test_the_descriptor_polls_readable(heard: Collector) -> None:
     heard.read()
     os.waitpid(forked(), 0)
@@ -203,11 +219,9 @@ def test_the_descriptor_polls_readable(heard: Collector) -> None:
 
 def test_nothing_of_the_caller_changes(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     def state() -> tuple[int, set[str], int]:
-        links = {f"{fd}:{os.readlink(f'/proc/self/fd/{fd}')}" for fd in map(int, fds())}
-        return network_namespace(), links, threading.active_count()
-
-    def fds() -> list[str]:
-        return [fd for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+        with os.scandir("/proc/self/fd") as entries:
+            found = {f"{each.name}: {os.path.realpath(each.path)}" for each in entries}
+        return network_namespace(), found, threading.active_count()
 
     with netns.entered():
         before = state()
@@ -231,7 +245,7 @@ def test_nothing_of_the_caller_changes(netns: Namespace, monkeypatch: pytest.Mon
             "initial network namespace: Permission denied",
         ),
         (("unshare", "--user", "--map-root-user"), "initial network namespace: "),
-        (("unshare", "--pid", "--fork"), "only privileged processes of the initial namespaces"),
+        (("unshare", "--pid", "--fork"), "initial user and PID namespaces"),
     ],
 )
 def test_refused_with_one_line(netns: Namespace, prefix: tuple[str, ...], reason: str) -> None:

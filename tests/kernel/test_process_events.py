@@ -136,7 +136,7 @@ def test_an_exec_closes_a_listener_on_its_way_out(log: Log, netns: Namespace) ->
     done = [each for each in log.execs if each.pid == process.pid][-1]
     assert done.path == "/bin/true"
     assert done.thread == process.pid
-    assert done.comm == Path(sys.executable).resolve().name[:15]
+    assert done.comm in {Path(sys.executable).name[:15], Path(sys.executable).resolve().name[:15]}
     moment = log.close_of(7075, process.pid)
     assert done.preparing is not None
     assert done.preparing < moment < done.done + EXEC_CLOSES_WITHIN

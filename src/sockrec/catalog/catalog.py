@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
-from sockrec.catalog import connections, guard, moments, periods, sources
+from sockrec.catalog import connections, events, guard, moments, periods, sources, unsampled
 from sockrec.errors import CaptureError, SockrecError, UsageError
 from sockrec.store.damage import Damage
 
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _DERIVED: Final = (
-    periods.RUNS,
+    *periods.RUNS,
+    unsampled.UNSAMPLED,
     periods.PERIODS,
+    periods.LISTENING,
     periods.LISTENERS,
     periods.PROCESSES,
     connections.SPANS,
     connections.LISTENED,
     connections.CONNECTIONS,
+    events.EVENTS,
     moments.GAPS,
     moments.WITHIN_REACH,
     moments.SOCKETS_AT,
@@ -52,7 +55,6 @@ _OF_THE_STATEMENT: Final = (
     duckdb.PermissionException,
     duckdb.NotImplementedException,
     duckdb.SyntaxException,
-    duckdb.InterruptException,
     duckdb.OutOfMemoryException,
 )
 
@@ -131,8 +133,10 @@ class Catalog:
     def leave_out_damaged(self, error: duckdb.Error) -> None:
         """Find the files that a failed statement tripped over and open the capture anew without them.
 
-        Raises what the error means if it was not for a file.
+        Raises what the error means if it was not for a file, and `KeyboardInterrupt` if that was why.
         """
+        if isinstance(error, duckdb.InterruptException):
+            raise KeyboardInterrupt from None
         files = self._files()
         if not all(path.exists() for path in files):
             # Dropped by retention, or sealed anew: that is no damage.

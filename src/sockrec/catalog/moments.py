@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sockrec.catalog import counters
+from sockrec.catalog.connections import REMNANT
 
 GAPS: Final = """
 CREATE VIEW gaps AS
@@ -24,7 +25,34 @@ UNION ALL
 SELECT host, ended_before, began_at,
     CASE ticks_missed WHEN 1 THEN '1 sample missed' ELSE ticks_missed || ' samples missed' END
 FROM ordered WHERE ticks_missed > 0 AND recording = recording_before
+UNION ALL
+SELECT host, not_before, not_after,
+    coalesce("count"::VARCHAR || ' ', '') || coalesce(detail, 'events') || ' lost'
+FROM base.events WHERE kind = 'lost'
 """
+
+
+def held(row: str, began: str, ended: str) -> str:
+    """Return the condition that a row holds in the sample that took from `began` to `ended`.
+
+    Evidence that it held must touch the sample. What is known to the moment is taken as at the sample's
+    end: a row that ended by then is over. Of the two rows that a cut makes, both of which touch the
+    sample of the cut, the older one counts.
+    """
+    return f"""{row}.first_seen <= {ended} AND {row}.last_seen >= {began}
+        AND ({row}.begun_as IS DISTINCT FROM 'carried' OR {row}.first_seen < {began})
+        AND NOT coalesce({row}.ended_evidence = 'event' AND {row}.last_seen = {row}.ended_by
+            AND {row}.ended_by <= {ended}, false)"""
+
+
+def newest(row: str) -> str:
+    """Return the condition that a row that holds is the newest of its socket: what QUALIFY takes.
+
+    The newest counts where an event right at a cut leaves two: no socket is twice in a sample.
+    """
+    return f"""row_number() OVER (
+        PARTITION BY {row}.host, {row}.recording, {row}.socket_id ORDER BY {row}.first_seen DESC) = 1"""
+
 
 # A part begins with every live socket, process and their activity again, so what a sample found is in its
 # own part. The part before is looked at too: there the row of a cut may lie that counts, or what a
@@ -67,8 +95,8 @@ WITH moment AS (
     SELECT s.* EXCLUDE (file), m.began_at AS sampled_at, m.ended_at AS sample_ended
     FROM parts.sockets s JOIN ({_within_reach("sockets")}) m
         ON m.near = s.file AND m.host = s.host AND m.recording = s.recording
-    WHERE s.first_seen <= m.ended_at AND s.last_seen >= m.began_at
-        AND NOT (s.begun_as = 'carried' AND s.first_seen >= m.began_at)
+    WHERE {held("s", "m.began_at", "m.ended_at")}
+    QUALIFY {newest("s")}
 ), moved AS (
     SELECT a.* FROM parts.activity a JOIN ({_within_reach("activity")}) m
         ON m.near = a.file AND m.host = a.host AND m.recording = a.recording
@@ -83,25 +111,49 @@ ASOF LEFT JOIN (FROM moved counted WHERE {counters.has_counters("counted")}) c
     AND c.read_at <= h.sample_ended
 """
 
-_IDENTITY = """s.netns, s.socket_id, s.protocol, s.family, s.local_address, s.local_port,
-    s.remote_address, s.remote_port"""
+_IDENTITY = ", ".join(
+    f"{{0}}.{name}"
+    for name in (
+        "netns", "socket_id", "protocol", "family", "local_address", "local_port", "remote_address",
+        "remote_port",
+    )
+)  # fmt: skip
+_NOT_BEFORE: Final = (
+    "NULL::VARCHAR AS state_before, NULL::BIGINT AS pid_before, NULL::VARCHAR AS program_before"
+)
+
+# A state that held between two samples only has no row: what a socket was before it changed is its last
+# row that ended by then.
 CHANGES_BETWEEN: Final = f"""
 CREATE MACRO changes_between(t1, t2) AS TABLE
 SELECT s.host, 'opened' AS what, s.begun_after AS not_before, s.first_seen AS not_after,
-    s.begun_evidence AS evidence, {_IDENTITY}, s.state, s.pid, s.program,
-    NULL::VARCHAR AS state_before, NULL::BIGINT AS pid_before, NULL::VARCHAR AS program_before, s.recording
+    s.begun_evidence AS evidence, {_IDENTITY.format("s")}, s.state, s.pid, s.program,
+    {_NOT_BEFORE}, s.recording
 FROM sockets s
 WHERE s.begun_as = 'opened' AND s.begun_after < t2::TIMESTAMPTZ AND s.first_seen > t1::TIMESTAMPTZ
+    AND NOT ({REMNANT.format("s")})
 UNION ALL
-SELECT s.host, 'closed', s.last_seen, s.ended_by, s.ended_evidence, {_IDENTITY}, s.state, s.pid, s.program,
-    NULL, NULL, NULL, s.recording
+SELECT s.host, 'closed', s.last_seen, s.ended_by, s.ended_evidence, {_IDENTITY.format("s")},
+    s.state, s.pid, s.program, {_NOT_BEFORE}, s.recording
 FROM sockets s
 WHERE s.ended_as = 'closed' AND s.last_seen < t2::TIMESTAMPTZ AND s.ended_by > t1::TIMESTAMPTZ
+    AND NOT ({REMNANT.format("s")})
 UNION ALL
-SELECT s.host, 'changed', s.begun_after, s.first_seen, s.begun_evidence, {_IDENTITY},
-    s.state, s.pid, s.program,
-    b.state, b.pid, b.program, s.recording
-FROM sockets s LEFT JOIN sockets b ON b.host = s.host AND b.recording = s.recording
-    AND b.socket_id = s.socket_id AND b.ended_as = 'changed' AND b.ended_by = s.first_seen
+SELECT s.host, 'changed', s.begun_after, s.first_seen, s.begun_evidence, {_IDENTITY.format("s")},
+    s.state, s.pid, s.program, b.state, b.pid, b.program, s.recording
+FROM sockets s
+ASOF LEFT JOIN (FROM sockets WHERE ended_as = 'changed') b ON b.host = s.host AND b.recording = s.recording
+    AND b.socket_id = s.socket_id AND b.ended_by <= s.first_seen
 WHERE s.begun_as = 'changed' AND s.begun_after < t2::TIMESTAMPTZ AND s.first_seen > t1::TIMESTAMPTZ
+UNION ALL
+SELECT u.host, 'opened', u.began_not_before, u.began_not_after, u.begun_evidence, {_IDENTITY.format("u")},
+    CASE u.kind WHEN 'stopped listening' THEN 'LISTEN' END, u.pid, u.program, {_NOT_BEFORE}, u.recording
+FROM base.unsampled u
+WHERE coalesce(u.began_not_before, u.began_not_after) < t2::TIMESTAMPTZ
+    AND u.began_not_after > t1::TIMESTAMPTZ
+UNION ALL
+SELECT u.host, 'closed', u.not_before, u.not_after, u.evidence, {_IDENTITY.format("u")},
+    CASE u.kind WHEN 'stopped listening' THEN 'LISTEN' END, u.pid, u.program, {_NOT_BEFORE}, u.recording
+FROM base.unsampled u
+WHERE u.not_before < t2::TIMESTAMPTZ AND u.not_after > t1::TIMESTAMPTZ
 """

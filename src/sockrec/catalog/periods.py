@@ -9,25 +9,39 @@ from __future__ import annotations
 
 from typing import Final
 
+from sockrec.catalog import unsampled
+
 # A recording without a readable description still counts as a boot of its own: no socket of it is
 # taken for one of another boot. `life` numbers the boots of all hosts: to group millions of sockets by a
 # number takes half the time of grouping by two names.
-RUNS: Final = """
+#
+# `base.whole` has the whole samples of each run, in memory: as small as they can be told.
+RUNS: Final = (
+    "CREATE TABLE base.sampled AS SELECT host, recording, began_at, ended_at, complete FROM main.samples",
+    """
 CREATE TABLE base.runs AS
 WITH run AS (
     SELECT host, recording, min(began_at) AS began, max(ended_at) AS ended, count(*) AS samples,
         min(ended_at) FILTER (complete) AS first_whole, max(began_at) FILTER (complete) AS last_whole
-    FROM main.samples GROUP BY host, recording
+    FROM base.sampled GROUP BY host, recording
 ), told AS (
     SELECT run.*, coalesce(r.boot_id, run.recording) AS boot, r.netns
     FROM run LEFT JOIN main.recordings r ON r.host = run.host AND r.recording = run.recording
 )
-SELECT host, recording, boot, dense_rank() OVER (ORDER BY host, boot) AS life, began, ended, samples,
+SELECT row_number() OVER () AS run, host, recording, boot, dense_rank() OVER (ORDER BY host, boot) AS life,
+    began, ended, samples,
     lag(last_whole IGNORE NULLS) OVER w AS before_whole,
     lead(first_whole IGNORE NULLS) OVER w AS after_whole
 FROM told
 WINDOW w AS (PARTITION BY host, netns ORDER BY began)
-"""
+""",
+    """
+CREATE TABLE base.whole AS
+SELECT r.run, s.began_at, s.ended_at
+FROM base.sampled s JOIN base.runs r ON r.host = s.host AND r.recording = s.recording WHERE s.complete
+""",
+    "DROP TABLE base.sampled",
+)
 
 # Both bounds of a beginning or an end in a gap come from the samples on both sides of it.
 _BEGAN: Final = """
@@ -156,20 +170,42 @@ JOIN base.runs f ON f.host = m.host AND f.recording = m.first.recording
 JOIN base.runs l ON l.host = m.host AND l.recording = m.last.recording
 """
 
+# Why a listener ended stands in its event. Those are few and lie together, but in every file: they are
+# read once for all that is asked of them.
+_CAUSE: Final = "cause, exit_code, signal, by_pid, by_program, detail"
+LISTENING: Final = f"""
+CREATE VIEW base.listening AS
+WITH stopped AS MATERIALIZED (FROM base.events WHERE kind = 'stopped listening')
+SELECT p.* REPLACE (coalesce(e.pid, p.pid) AS pid,
+        CASE WHEN e.pid IS NULL THEN p.program ELSE e.program END AS program),
+    {", ".join(f"e.{name}" for name in _CAUSE.split(", "))}
+FROM base.periods p
+LEFT JOIN stopped e ON e.sampled AND e.host = p.host AND e.recording = p.recording
+    AND e.socket_id = p.socket_id AND p.ended_not_after IS NOT NULL
+WHERE p.state IN ('LISTEN', 'UNCONN') AND p.remote_port = 0
+    AND (p.state = 'LISTEN') = (p.protocol IN ('tcp', 'sctp'))
+UNION ALL BY NAME
+SELECT u.host, u.netns, u.socket_id, u.protocol, u.family, u.local_address, u.local_port,
+    u.remote_address, u.remote_port, 'LISTEN' AS state, u.pid AS first_pid, u.program AS first_program,
+    u.pid, u.program, CASE WHEN u.pid IS NULL THEN [] ELSE [u.pid] END AS holders,
+    u.began_not_before, u.began_not_after, u.begun_as, u.begun_evidence, u.not_before AS last_seen,
+    u.not_before AS ended_not_before, u.not_after AS ended_not_after, 'closed' AS ended_as,
+    u.evidence AS ended_evidence, u.recording, {", ".join(f"u.{name}" for name in _CAUSE.split(", "))}
+FROM ({unsampled.select("stopped")}) u
+"""
+
 # What follows an end on the same address is a restart. Each period stands twice in the order of time,
 # where it ends and where it begins: the next beginning after an end is then one window away, partitioned
 # by the port, and the files are read once.
-LISTENERS: Final = """
+LISTENERS: Final = f"""
 CREATE VIEW listeners AS
 WITH twice AS (
     SELECT p.*, side.ends, CASE WHEN side.ends THEN p.ended_not_before ELSE p.began_not_before END AS moment
-    FROM base.periods p CROSS JOIN (VALUES (true), (false)) side(ends)
-    WHERE p.state IN ('LISTEN', 'UNCONN') AND p.remote_port = 0
-        AND (p.state = 'LISTEN') = (p.protocol IN ('tcp', 'sctp'))
+    FROM base.listening p CROSS JOIN (VALUES (true), (false)) side(ends)
 ), followed AS (
     SELECT *, first_value(CASE WHEN NOT ends AND moment IS NOT NULL THEN
-            {'not_before': began_not_before, 'not_after': began_not_after,
-             'pid': first_pid, 'program': first_program}
+            {{'not_before': began_not_before, 'not_after': began_not_after,
+             'pid': first_pid, 'program': first_program}}
             END IGNORE NULLS) OVER (
         PARTITION BY host, netns, protocol, local_address, local_port
         ORDER BY moment NULLS LAST, ends DESC ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
@@ -179,13 +215,15 @@ WITH twice AS (
 SELECT host, netns, socket_id, protocol, family, local_address, local_port, interface,
     first_pid, first_program, pid, program, holders,
     began_not_before, began_not_after, begun_as, begun_evidence,
-    last_seen, ended_not_before, ended_not_after, ended_as, ended_evidence,
+    last_seen, ended_not_before, ended_not_after, ended_as, ended_evidence, {_CAUSE},
     again.not_before AS again_not_before, again.not_after AS again_not_after,
     again.pid AS again_pid, again.program AS again_program, recording
 FROM followed WHERE ends
 """
 
-# A process has a row for each command line it ran under; it is one process all the same.
+# A process has a row for each command line it ran under; it is one process all the same. Its exit is the
+# first of that pid after its start, and before the pid's next start. One that ended between two samples
+# has no row but that exit.
 PROCESSES: Final = f"""
 CREATE VIEW base.process_spans AS
 WITH whole AS (
@@ -196,10 +234,38 @@ WITH whole AS (
         max(p.last_seen) AS last_seen
     FROM main.processes p JOIN base.runs runs ON runs.host = p.host AND runs.recording = p.recording
     GROUP BY p.host, runs.boot, p.pid, p.start_time
+), spans AS (
+    SELECT w.host, w.boot, w.pid, w.start_time, w.last.comm AS comm, w.last.argv AS argv, w.last.exe AS exe,
+        CASE WHEN len(w.last.argv) = 0 THEN w.last.comm
+            WHEN w.last.argv[1] LIKE '/%' THEN parse_filename(w.last.argv[1]) ELSE w.last.argv[1] END
+            AS program,
+        lead(w.start_time) OVER (PARTITION BY w.host, w.boot, w.pid ORDER BY w.start_time) AS next_start,
+        w.last_seen,{ended("w.last", "l")}
+    FROM whole w JOIN base.runs l ON l.host = w.host AND l.recording = w.last.recording
+), exits AS (
+    SELECT e.*, runs.boot
+    FROM base.events e JOIN base.runs runs ON runs.host = e.host AND runs.recording = e.recording
+    WHERE e.kind = 'exited'
+), exited AS (
+    SELECT s.*, e.not_before, e.not_after, e.evidence,
+        e.not_after <= coalesce(s.next_start, TIMESTAMPTZ 'infinity') AS told,
+        {", ".join(f"e.{name}" for name in _CAUSE.split(", "))}
+    FROM spans s
+    ASOF LEFT JOIN exits e ON e.host = s.host AND e.boot = s.boot AND e.pid = s.pid
+        AND e.not_after >= s.start_time
 )
-SELECT w.host, w.pid, w.start_time, w.last.comm AS comm, w.last.argv AS argv, w.last.exe AS exe,
-    CASE WHEN len(w.last.argv) = 0 THEN w.last.comm
-        WHEN w.last.argv[1] LIKE '/%' THEN parse_filename(w.last.argv[1]) ELSE w.last.argv[1] END AS program,
-    w.last_seen,{ended("w.last", "l")}
-FROM whole w JOIN base.runs l ON l.host = w.host AND l.recording = w.last.recording
+SELECT s.host, s.pid, s.start_time, s.comm, s.argv, s.exe, s.program, s.last_seen,
+    CASE WHEN s.told THEN s.not_before ELSE s.ended_not_before END AS ended_not_before,
+    CASE WHEN s.told THEN s.not_after ELSE s.ended_not_after END AS ended_not_after,
+    CASE WHEN s.told THEN 'closed' ELSE s.ended_as END AS ended_as,
+    CASE WHEN s.told THEN s.evidence ELSE s.ended_evidence END AS ended_evidence,
+    {", ".join(f"CASE WHEN s.told THEN s.{name} END AS {name}" for name in _CAUSE.split(", "))}
+FROM exited s
+UNION ALL
+SELECT e.host, e.pid, NULL, NULL, NULL, NULL, e.program, e.not_before, e.not_before, e.not_after, 'closed',
+    e.evidence, {", ".join(f"e.{name}" for name in _CAUSE.split(", "))}
+FROM exits e
+ASOF LEFT JOIN spans s ON s.host = e.host AND s.boot = e.boot AND s.pid = e.pid
+    AND s.start_time <= e.not_after
+WHERE s.start_time IS NULL
 """

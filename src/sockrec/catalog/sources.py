@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sockrec.catalog.views import RECORDINGS, VIEWS
-from sockrec.model.tables import TABLES, Table
-from sockrec.store.layout import split_stem
+from sockrec.catalog.views import HOST, RECORDINGS
+from sockrec.model.tables import EVENTS, TABLES, Table
+from sockrec.store.layout import host_folder, host_of, split_stem
 from sockrec.store.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
 
-    from sockrec.model.tables import Type
+    from sockrec.model.tables import Column, Type
     from sockrec.store.survey import JournalFile, SegmentFile, Survey
 
 _SQL_TYPES: Final[Mapping[Type, str]] = {
@@ -76,37 +76,91 @@ def attach(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
     """Make the stored tables' views and the journals' tables; raises `duckdb.Error` on damaged files.
 
     Each table is there twice: as `parts.<table>`, which tells in `file` where a row comes from, and
-    without that. What is asked of one `file` opens no other. `base.files` lists them.
+    without that. What is asked of one `file` opens no other. `base.files` lists them. The stored events,
+    which the view `events` has more of, are `base.events`.
     """
+    versions = _versions(sources.survey.recordings)
     for table in TABLES.values():
-        parts = list(_segments(table, sources.survey.segments.get(table.name, [])))
+        segments = sources.survey.segments.get(table.name, [])
+        parts = list(_segments(table, segments, _missing(connection, table, segments, versions)))
         if _copy_journals(connection, table, sources.journals):
             parts.append(f"SELECT * FROM journal.{table.name}")
         rows = " UNION ALL ".join(parts or [_nothing(table)])
         connection.execute(f"CREATE VIEW parts.{table.name} AS {rows}")
-        connection.execute(f"CREATE VIEW {table.name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}")
+        name = f"base.{table.name}" if table is EVENTS else table.name
+        connection.execute(f"CREATE VIEW {name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}")
     _files(connection, sources)
     _recordings(connection, sources.survey.recordings)
 
 
-def _segments(table: Table, segments: Iterable[SegmentFile]) -> Iterable[str]:
+def _versions(recordings: Iterable[dict[str, Any]]) -> dict[tuple[str | None, str], int]:
+    """Return the format version of each recording, by host (as its folder's name tells it) and name."""
+    return {
+        (host_of(host_folder(str(facts.get("host")))), str(facts.get("recording"))): facts["format_version"]
+        for facts in recordings
+    }
+
+
+def _missing(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    segments: Iterable[SegmentFile],
+    versions: Mapping[tuple[str | None, str], int],
+) -> dict[Path, frozenset[str]]:
+    """Return which columns of the table the files of older formats lack; whole files are left out.
+
+    The version stands in the recording's description. Where that is missing the file itself is asked.
+    """
+    later = [column for column in table.columns if column.since > 1]
+    lacking: dict[Path, frozenset[str]] = {}
+    unknown = []
+    for segment in segments if later else ():
+        recording, _ = split_stem(segment.stem) or ("", 0)
+        version = versions.get((segment.host, recording))
+        if version is None:
+            unknown.append(segment.path)
+        elif missing := frozenset(column.name for column in later if column.since > version):
+            lacking[segment.path] = missing
+    if unknown:
+        files = ", ".join(literal(str(path)) for path in unknown)
+        told = connection.execute(
+            f"SELECT file_name, list(name) FROM parquet_schema([{files}]) GROUP BY file_name"
+        ).fetchall()
+        for path, names in told:
+            if missing := frozenset(column.name for column in later) - set(names):
+                lacking[Path(path)] = missing
+    return lacking
+
+
+def _segments(
+    table: Table, segments: Iterable[SegmentFile], missing: Mapping[Path, frozenset[str]]
+) -> Iterable[str]:
     """Give a SELECT for each group of files.
 
     The host comes from the folder names, but a folder above the capture that looks like one of
-    Hive's would stand for a column too: then each host is named outright. All files of one format
-    version have the same columns, so they need not be united by name, which would read every footer
-    before each question.
+    Hive's would stand for a column too: then each host is named outright. All files of a group have the
+    same columns (`missing` tells which they lack), so they need not be united by name, which would read
+    every footer before each question.
     """
-    groups: dict[str | None, list[str]] = {}
+    groups: dict[tuple[str | None, frozenset[str]], list[str]] = {}
     for segment in segments:
         above = segment.path.parents[3].as_posix()
-        groups.setdefault(segment.host if "=" in above else None, []).append(literal(str(segment.path)))
-    for host, files in groups.items():
+        group = segment.host if "=" in above else None, missing.get(segment.path, frozenset())
+        groups.setdefault(group, []).append(literal(str(segment.path)))
+    for (host, lacking), files in groups.items():
         hive = "true, hive_types = {'host': VARCHAR, 'date': VARCHAR}" if host is None else "false"
+        columns = ", ".join(
+            null(column) if column.name in lacking else quoted([column.name]) for column in table.columns
+        )
         yield (
-            f"SELECT {'host' if host is None else literal(host) + ' AS host'}, {quoted(table.names)}, "
+            f"SELECT {'host' if host is None else literal(host) + ' AS host'}, {columns}, "
             f"filename AS file FROM read_parquet([{', '.join(files)}], hive_partitioning = {hive})"
         )
+
+
+def null(column: Column) -> str:
+    """Return a column that has no values, as SQL."""
+    return f'NULL::{sql_type(column.type)} AS "{column.name}"'
 
 
 def _copy_journals(
@@ -118,7 +172,7 @@ def _copy_journals(
     made = False
     for journal, tables in journals:
         if not made:
-            columns = f"{_definition(table.name)}, file VARCHAR"
+            columns = f"{_definition((HOST, *table.columns))}, file VARCHAR"
             connection.execute(f"CREATE TABLE journal.{table.name} ({columns})")
             made = True
         connection.register("batch", tables[table.name])
@@ -148,17 +202,17 @@ def _files(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
         connection.execute(f"INSERT INTO base.files VALUES {', '.join(rows)}")
 
 
-def _definition(view: str) -> str:
-    return ", ".join(f'"{column.name}" {sql_type(column.type)}' for column in VIEWS[view].columns)
+def _definition(columns: Iterable[Column]) -> str:
+    return ", ".join(f'"{column.name}" {sql_type(column.type)}' for column in columns)
 
 
 def _nothing(table: Table) -> str:
-    columns = (f'NULL::{sql_type(column.type)} AS "{column.name}"' for column in VIEWS[table.name].columns)
-    return f"SELECT {', '.join(columns)}, NULL::VARCHAR AS file WHERE false"
+    columns = ", ".join(map(null, (HOST, *table.columns)))
+    return f"SELECT {columns}, NULL::VARCHAR AS file WHERE false"
 
 
 def _recordings(connection: duckdb.DuckDBPyConnection, recordings: Iterable[dict[str, Any]]) -> None:
-    connection.execute(f"CREATE TABLE recordings ({_definition('recordings')})")
+    connection.execute(f"CREATE TABLE recordings ({_definition(RECORDINGS.columns)})")
     places = ", ".join("?" for _ in RECORDINGS.columns)
     for facts in recordings:
         known = {

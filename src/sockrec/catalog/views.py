@@ -1,7 +1,7 @@
 """Every view that SQL over a capture can use, with a line for each column.
 
 The stored tables come from `sockrec.model.tables` with `host` in front; the derived ones are
-described here and made in `listeners`, `connections`, `gaps` and `moments`. Types as in
+described here and made in `periods`, `connections`, `events` and `moments`. Types as in
 `sockrec.model.tables`.
 """
 
@@ -36,7 +36,28 @@ class View:
 
 HOST: Final = Column("host", "text", "the host it was recorded on")
 
-_STORED = tuple(View(table.name, table.row, (HOST, *table.columns)) for table in tables.TABLES.values())
+_STORED = tuple(
+    View(table.name, table.row, (HOST, *table.columns))
+    for table in tables.TABLES.values()
+    if table is not tables.EVENTS
+)
+
+_MORE_EVENTS: Final = {
+    "kind": "listening | opened | ",
+    "evidence": "sample (told by no event: its bounds are those of samples), or as follows: ",
+}
+EVENTS: Final = View(
+    "events",
+    "one thing that happened: what the kernel told, and where it told nothing what two samples prove;"
+    " ORDER BY not_after, not_before puts them in order",
+    (
+        HOST,
+        *(
+            Column(column.name, column.type, _MORE_EVENTS.get(column.name, "") + column.meaning)
+            for column in tables.EVENTS.columns
+        ),
+    ),
+)
 
 RECORDINGS: Final = View(
     "recordings",
@@ -117,6 +138,17 @@ LISTENERS: Final = View(
         *_BEGAN,
         *_ENDED,
         Column(
+            "cause",
+            "text",
+            "why it ended: close (by pid) | exit, signal, oom, exec (of pid) | other process (by_pid closed"
+            " it) | null if not known, or if it goes on",
+        ),
+        Column("exit_code", "int", "exit: what the process exited with"),
+        Column("signal", "int", "signal, oom: number of the signal that killed it"),
+        Column("by_pid", "int", "who sent that signal; or the other process that closed it"),
+        Column("by_program", "text", "its program"),
+        Column("detail", "text", "exec: the program file that the process became"),
+        Column(
             "again_not_before", "time", "the next listening on the same address and port, if any, as began_*"
         ),
         Column(
@@ -137,6 +169,11 @@ CONNECTIONS: Final = View(
         Column("role", "text", "server (accepted) | client (connected) | null if it can't be known"),
         Column("established", "bool", "whether it was ever seen established or in a later state"),
         *_HOLDERS,
+        Column(
+            "owner_evidence",
+            "text",
+            "how pid is known: event (it connected) | sample | inferred (it holds the listener)",
+        ),
         Column("opened_not_before", "time", "last evidence that it did not exist; null if unknown"),
         Column("opened_not_after", "time", "first evidence that it existed"),
         Column(
@@ -152,22 +189,31 @@ CONNECTIONS: Final = View(
         Column("closed_not_after", "time", "first evidence that it had closed"),
         Column("closed_as", "text", "closed | changed | gap | stopped | null, as ended_as in listeners"),
         Column("closed_evidence", "text", "how that is known: sample | event | inferred"),
-        Column("last_state", "text", "the last state it was seen in"),
-        Column("bytes_sent", "int", "bytes sent, retransmissions included, as last written"),
-        Column("bytes_received", "int", "bytes received in order, as last written"),
-        Column("total_retrans", "int", "segments retransmitted in its life, as last written"),
-        Column("rtt_us", "int", "smoothed round-trip time as last written, microseconds"),
+        Column(
+            "how",
+            "text",
+            "how it ended: closed by us | closed by the peer | reset by us | reset by the peer | timed out"
+            " | refused | unreachable | null while it is open, and if not known",
+        ),
+        Column("last_state", "text", "the last state a sample saw it in; null if none did"),
+        Column("bytes_sent", "int", "bytes sent, retransmissions included, as last known"),
+        Column("bytes_received", "int", "bytes received in order, as last known"),
+        Column("segs_out", "int", "segments sent, as last known"),
+        Column("segs_in", "int", "segments received, as last known"),
+        Column("total_retrans", "int", "segments retransmitted in its life, as last known"),
+        Column("rtt_us", "int", "smoothed round-trip time as last known, microseconds"),
         Column("recording", "text", "the recording in which it was last seen"),
     ),
 )
 
 GAPS: Final = View(
     "gaps",
-    "one stretch of time of which nothing, or not everything, is known on a host",
+    "one stretch of time of which nothing, or not everything, is known on a host; where events were lost,"
+    " samples were taken all the same",
     (
         HOST,
-        Column("not_before", "time", "end of the last whole sample before it"),
-        Column("not_after", "time", "beginning of the first sample after it"),
+        Column("not_before", "time", "end of the last whole sample before it; events lost: of what was read"),
+        Column("not_after", "time", "beginning of the first sample after it; events lost: of what was read"),
         Column("why", "text", "what was not recorded, and why"),
     ),
 )
@@ -212,7 +258,7 @@ CHANGES_BETWEEN: Final = View(
 
 VIEWS: Final = {
     view.name: view
-    for view in (*_STORED, RECORDINGS, LISTENERS, CONNECTIONS, GAPS, SOCKETS_AT, CHANGES_BETWEEN)
+    for view in (*_STORED, EVENTS, RECORDINGS, LISTENERS, CONNECTIONS, GAPS, SOCKETS_AT, CHANGES_BETWEEN)
 }
 
 

@@ -18,7 +18,7 @@ def make_app() -> typer.Typer:
     """Return the command with all its verbs. A verb's module imports what it needs when it runs."""
     import typer
 
-    from sockrec.cli import demo, info, port, record, replay, sql, when
+    from sockrec.cli import demo, events, info, port, record, replay, sql, when
     from sockrec.version import __version__
 
     app = typer.Typer(
@@ -42,7 +42,7 @@ def make_app() -> typer.Typer:
     ) -> None:
         """A flight recorder for sockets: what was open then, when did it change, who did it."""
 
-    for module in (record, when, port, replay, sql, info, demo):
+    for module in (record, when, port, events, replay, sql, info, demo):
         module.register(app)
     return app
 
@@ -59,6 +59,11 @@ def main() -> None:
         # The reader had enough. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C while a statement runs.
+        if str(error) != "Query interrupted":
+            raise
+        status = INTERRUPTED
     except Exception as error:
         # Usage errors of Typer's own: they know their text and their exit status.
         text = getattr(error, "format_message", None)

@@ -6,12 +6,12 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import tzinfo
 
     import duckdb
@@ -30,6 +30,7 @@ TimeZoneOption = Annotated[
     str | None, typer.Option("--tz", help="Time zone of the times shown; else that of the recorded host.")
 ]
 Rows = list[tuple[Any, ...]]
+Piece = TypeVar("Piece")
 
 
 @contextmanager
@@ -89,6 +90,37 @@ def show_rows(name: str, columns: Sequence[str], rows: Rows) -> None:
     from sockrec.render import formats
 
     write(formats.whole(name, columns, rows, [False] * len(columns)))
+
+
+def stream(
+    catalog: Catalog,
+    pieces: Callable[[duckdb.DuckDBPyConnection], Iterable[Piece]],
+    put: Callable[[Piece], None],
+) -> None:
+    """Put out the pieces of an answer as they come.
+
+    Until the first of them is out, damaged files are left out and the query is run again; after
+    that, what was printed can't be taken back, and `CaptureError` is raised.
+    """
+    import duckdb
+
+    from sockrec.errors import CaptureError
+
+    def run(connection: duckdb.DuckDBPyConnection) -> None:
+        begun = False
+        try:
+            for piece in pieces(connection):
+                begun = True
+                put(piece)
+        except duckdb.Error as error:
+            if begun:
+                catalog.leave_out_damaged(error)
+                raise CaptureError(
+                    "a damaged file was met, so what was printed is not all: run it again with --check"
+                ) from None
+            raise
+
+    catalog.run(run)
 
 
 def check_format(name: str, *more: str) -> None:

@@ -71,7 +71,7 @@ def record(
     events: Annotated[
         bool,
         typer.Option(
-            help="Ask the kernel for what happens between two samples: exact moments, short connections, causes."
+            help="Ask for what happens between two samples: exact moments, short connections, causes."
         ),
     ] = True,
     event_buffer: Annotated[

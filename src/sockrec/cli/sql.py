@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -11,13 +11,11 @@ from sockrec.cli import _capture
 from sockrec.cli._capture import CaptureOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     import duckdb
 
     from sockrec.catalog import Catalog
-
-Piece = TypeVar("Piece")
 
 _BATCH_ROWS = 2_000
 _BINARY = ("parquet", "arrow")
@@ -89,7 +87,7 @@ def _print_text(catalog: Catalog, text: str, format_: str) -> None:
             rows = answer.fetchmany(_BATCH_ROWS)
         yield out.tail()
 
-    _stream(catalog, batches, _capture.write)
+    _capture.stream(catalog, batches, _capture.write)
 
 
 def _print_binary(catalog: Catalog, text: str, format_: str) -> None:
@@ -112,40 +110,9 @@ def _print_binary(catalog: Catalog, text: str, format_: str) -> None:
         else:
             writers.append(pa.ipc.new_stream(sink, piece))
 
-    _stream(catalog, batches, put)
+    _capture.stream(catalog, batches, put)
     for writer in writers:
         writer.close()
-
-
-def _stream(
-    catalog: Catalog,
-    pieces: Callable[[duckdb.DuckDBPyConnection], Iterable[Piece]],
-    put: Callable[[Piece], None],
-) -> None:
-    """Put out the pieces of an answer as they come.
-
-    Until the first of them is out, damaged files are left out and the query is run again; after
-    that, what was printed can't be taken back, and `CaptureError` is raised.
-    """
-    import duckdb
-
-    from sockrec.errors import CaptureError
-
-    def run(connection: duckdb.DuckDBPyConnection) -> None:
-        begun = False
-        try:
-            for piece in pieces(connection):
-                begun = True
-                put(piece)
-        except duckdb.Error as error:
-            if begun:
-                catalog.leave_out_damaged(error)
-                raise CaptureError(
-                    "a damaged file was met, so what was printed is not all: run it again with --check"
-                ) from None
-            raise
-
-    catalog.run(run)
 
 
 class _Pipe:

@@ -162,14 +162,25 @@ def _subject(subject: Subject, value: str) -> dict[str, Any]:
         port, protocol = port_and_protocol(value)
         return {"port": port, "protocol": protocol}
     if subject == "pid":
-        # The kernel's own limit is 2^22; anything of nine digits is surely not a typing error of one.
-        if not re.fullmatch(r"[1-9]\d{0,8}", value, re.ASCII):
-            raise UsageError(f"{value!r} is not a process id: give a number from 1 on")
-        return {"pid": int(value)}
+        return {"pid": process_id(value)}
     if subject == "program":
         return {"program": value}
-    address, port_text = _split_peer(value)
-    return {"address": addresses.parse(address), "peer_port": port_number(port_text) if port_text else None}
+    address, peer_port = peer(value)
+    return {"address": address, "peer_port": peer_port}
+
+
+def process_id(text: str) -> int:
+    """Return a process id; raises `UsageError` for anything else."""
+    # The kernel's own limit is 2^22; anything of nine digits is surely not a typing error of one.
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise UsageError(f"{text!r} is not a process id: give a number from 1 on")
+    return int(text)
+
+
+def peer(text: str) -> tuple[str, int | None]:
+    """Return `10.0.0.9`, `10.0.0.9:443` or `[::1]:443` as address and port; raises `UsageError`."""
+    address, port_text = _split_peer(text)
+    return addresses.parse(address), port_number(port_text) if port_text else None
 
 
 def _split_peer(value: str) -> tuple[str, str]:

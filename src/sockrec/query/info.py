@@ -62,7 +62,7 @@ def _recording(catalog: Catalog, facts: dict[str, Any]) -> dict[str, Any]:
 def _table(catalog: Catalog, name: str) -> dict[str, int]:
     segments = catalog.survey.segments.get(name, [])
     return {
-        "rows": catalog.rows(f"SELECT count(*) FROM {name}")[0][0],
+        "rows": catalog.rows(f"SELECT count(*) FROM parts.{name}")[0][0],
         "files": len(segments),
         "bytes": sum(segment.size for segment in segments),
     }

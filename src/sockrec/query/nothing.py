@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sockrec.catalog import times
 from sockrec.catalog.sources import literal
 from sockrec.model import timetext
+from sockrec.query.events import were_told
 from sockrec.query.when import of_subject
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def explain(catalog: Catalog, question: Question, zone: tzinfo) -> str:
 def port_unknown(catalog: Catalog, port: int, zone: tzinfo) -> str:
     """Return one line that says that nobody listened on a port, and who listened on which instead."""
     return "; ".join([f"nobody listened on port {port}", *_listened(catalog), recorded(catalog, zone)])
+
+
+def no_event(catalog: Catalog, zone: tzinfo) -> str:
+    """Return one line that says that no event matches, what was recorded, and if only samples told of it."""
+    told = "" if were_told(catalog) else " by samples alone: no event source told anything"
+    return f"no event matches; {recorded(catalog, zone)}{told}"
 
 
 def _why(catalog: Catalog, question: Question, zone: tzinfo) -> list[str]:

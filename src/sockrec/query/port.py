@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sockrec.catalog.sources import literal
+from sockrec.query import words
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +24,7 @@ COLUMNS: Final = (
     "program",
     "evidence",
     "detail",
+    "cause",
     "connections",
     "peak_connections",
     "peak_waiting",
@@ -40,31 +42,35 @@ def port(catalog: Catalog, number: int, protocol: str | None = None) -> duckdb.D
     `what` is `started listening`, `was listening already` (when recording began), `stopped listening`,
     `still listening` (when last seen) or `gap`. The two kinds of row that close a period carry its
     numbers: connections accepted, the most at once, the most waiting for accept and the backlog limit,
-    and the next listening on the same address, if there was one.
+    and the next listening on the same address, if there was one. `cause` says in words why it stopped
+    (`sockrec.query.words`), null where that is not known.
     """
     where = f"local_port = {number}" + (f" AND protocol = {literal(protocol)}" if protocol else "")
     return catalog.relation(_STORY.format(where=where, port=number))
 
 
 # An accepted socket has its listener's family. Connections were there at once if one sample saw them all:
-# each lasts to the end of the last sample that saw it. Those that begin, or end, together are counted
-# before they are put in order: a sample may bring thousands.
-_STORY: Final = """
+# each lasts to the end of the last sample that saw it, or up to its end where an event told that. Those
+# that begin, or end, together are counted before they are put in order: a sample may bring thousands.
+_STORY: Final = f"""
 WITH period AS (
     SELECT *, row_number() OVER (ORDER BY host, protocol, local_address, began_not_after, socket_id) AS n
-    FROM listeners WHERE {where}
+    FROM listeners WHERE {{where}}
 ), accepted AS (
-    SELECT p.n, p.host, c.opened_not_after AS opened, c.open_until AS closed
+    SELECT p.n, p.host, c.opened_not_after AS opened, c.open_until AS closed, c.told
     FROM period p JOIN base.connection_spans c
         ON c.host = p.host AND c.netns = p.netns AND c.family = p.family AND c.local_port = p.local_port
-    WHERE p.protocol = 'tcp' AND c.local_port = {port}
+    WHERE p.protocol = 'tcp' AND c.local_port = {{port}}
         AND p.local_address IN (c.local_address, '0.0.0.0', '::')
         AND c.opened_not_after >= coalesce(p.began_not_before, p.began_not_after)
         AND c.opened_not_after <= coalesce(p.ended_not_after, p.last_seen + INTERVAL 1 SECOND)
         AND NOT c.connecting
 ), seen AS (
-    SELECT a.n, a.opened, greatest(a.closed, s.ended_at) AS closed
+    SELECT n, opened, closed FROM accepted WHERE told
+    UNION ALL
+    SELECT a.n, a.opened, greatest(a.closed, s.ended_at)
     FROM accepted a ASOF JOIN main.samples s ON s.host = a.host AND s.began_at <= a.closed
+    WHERE NOT a.told
 ), moves AS (
     SELECT n, opened AS moment, 1 AS side, count(*) AS step FROM seen WHERE closed >= opened GROUP BY ALL
     UNION ALL
@@ -90,7 +96,7 @@ WITH period AS (
         coalesce(first_program, program) AS program, begun_evidence AS evidence,
         CASE begun_as WHEN 'gap' THEN 'in a gap of the recording'
             WHEN 'found' THEN 'when recording began' END AS detail,
-        n, 1 AS side
+        NULL::VARCHAR AS cause, n, 1 AS side
     FROM period
 ), ended AS (
     SELECT host, coalesce(ended_not_before, last_seen) AS at_not_before,
@@ -100,7 +106,7 @@ WITH period AS (
         coalesce(ended_evidence, 'sample') AS evidence,
         CASE ended_as WHEN 'gap' THEN 'in a gap of the recording'
             WHEN 'stopped' THEN 'when recording stopped' END AS detail,
-        n, 2 AS side
+        {words.listener_cause()} AS cause, n, 2 AS side
     FROM period
 ), known AS (
     SELECT host, min(coalesce(began_not_before, began_not_after)) AS first,
@@ -109,11 +115,11 @@ WITH period AS (
 ), story AS (
     SELECT * FROM begun UNION ALL SELECT * FROM ended
     UNION ALL
-    SELECT g.host, g.not_before, g.not_after, 'gap', NULL, NULL, NULL, NULL, NULL, NULL, g.why, NULL, 1
+    SELECT g.host, g.not_before, g.not_after, 'gap', NULL, NULL, NULL, NULL, NULL, NULL, g.why, NULL, NULL, 1
     FROM gaps g JOIN known k ON k.host = g.host AND g.not_after >= k.first AND g.not_before <= k.last
 )
 SELECT s.host, s.at_not_before, s.at_not_after, s.what, s.protocol, s.address, s.port, s.pid, s.program,
-    s.evidence, s.detail,
+    s.evidence, s.detail, s.cause,
     CASE WHEN s.side = 2 AND s.protocol = 'tcp' THEN coalesce(c.connections, 0) END AS connections,
     CASE WHEN s.side = 2 AND s.protocol = 'tcp' THEN coalesce(b.peak, 0) END AS peak_connections,
     CASE WHEN s.side = 2 THEN q.waiting END AS peak_waiting,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sockrec.catalog.sources import literal
-from sockrec.query import grammar
+from sockrec.model.gaps import NOT_SEEN
+from sockrec.query import grammar, words
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,9 +41,10 @@ _FIRST_WORD: Final = "parse_filename(regexp_extract({0}, '^[^ :]+'))"
 def when(catalog: Catalog, question: Question | str) -> duckdb.DuckDBPyRelation:
     """Return the answers in order of time, with the columns `COLUMNS`; no rows if nothing matched.
 
-    The true moment lies in [not_before, not_after]; a null bound is not known. The `again_*` columns
-    tell of a restart: the next listening on the same address and port. Raises `UsageError` for a text
-    that is no question.
+    The true moment lies in [not_before, not_after]; a null bound is not known. `cause` says in words why
+    a listener or a process ended (`sockrec.query.words`), or that it was lost from sight in a gap
+    (`NOT_SEEN`). The `again_*` columns tell of a restart: the next listening on the same address and
+    port. Raises `UsageError` for a text that is no question.
     """
     if isinstance(question, str):
         question = grammar.parse(question)
@@ -54,16 +56,20 @@ def when(catalog: Catalog, question: Question | str) -> duckdb.DuckDBPyRelation:
     )
 
 
-def _bounds(question: Question, begin: str, end: str) -> str:
-    """Return bounds, exactness, evidence and cause, from the columns with those prefixes."""
+def _bounds(question: Question, begin: str, end: str, cause: str = "NULL::VARCHAR") -> str:
+    """Return bounds, exactness, evidence and cause, from the columns with those prefixes.
+
+    `cause` is the SQL of why it ended.
+    """
     side = begin if question.begins else end
     begun = {"began": "begun", "opened": "opened"}[begin]
     kind = begun if question.begins else end
-    where = "before" if question.begins else "after"
+    not_seen = literal(NOT_SEEN[0 if question.begins else 1])
+    why = "NULL::VARCHAR" if question.begins else cause
     return (
         f"{side}_not_before AS not_before, {side}_not_after AS not_after, "
         f"coalesce({side}_not_before = {side}_not_after, false) AS exact, {kind}_evidence AS evidence, "
-        f"CASE {kind}_as WHEN 'gap' THEN 'not seen {where} a gap in the recording' END AS cause"
+        f"CASE {kind}_as WHEN 'gap' THEN {not_seen} ELSE {why} END AS cause"
     )
 
 
@@ -90,10 +96,14 @@ def of_subject(question: Question) -> str:
         return f"(pid = {pid} OR first_pid = {pid} OR list_contains(holders, {pid}))"
     if question.subject == "program":
         return f"({same_program('program', question)} OR {same_program('first_program', question)})"
-    address = question.address or ""
+    return of_peer(question.address or "", question.peer_port)
+
+
+def of_peer(address: str, port: int | None) -> str:
+    """Return the condition that a row's peer has that address, in either family, and that port, if any."""
     mapped = f", {literal('::ffff:' + address)}" if ":" not in address else ""
-    port = f" AND remote_port = {question.peer_port}" if question.peer_port else ""
-    return f"remote_address IN ({literal(address)}{mapped}){port}"
+    also = f" AND remote_port = {port}" if port else ""
+    return f"remote_address IN ({literal(address)}{mapped}){also}"
 
 
 def same_program(column: str, question: Question) -> str:
@@ -113,7 +123,7 @@ def _listening(question: Question) -> str:
     )
     return (
         f"SELECT protocol, local_address, local_port, {remote}, {_holder(question)}, {state}, "
-        f"{_bounds(question, 'began', 'ended')}, host, {again} "
+        f"{_bounds(question, 'began', 'ended', words.listener_cause())}, host, {again} "
         f"FROM listeners WHERE {of_subject(question)}{ended}"
     )
 
@@ -144,9 +154,9 @@ def _process(question: Question) -> str:
             "start_time AS not_before, start_time + INTERVAL 10 MILLISECOND AS not_after, false AS exact, "
             "'sample' AS evidence, NULL::VARCHAR AS cause"
         )
-        ended = ""
+        ended = " AND start_time IS NOT NULL"
     else:
-        moment = _bounds(question, "began", "ended")
+        moment = _bounds(question, "began", "ended", words.process_cause())
         ended = " AND ended_not_after IS NOT NULL"
     if question.subject == "pid":
         whose = f"pid = {question.pid}"

@@ -34,8 +34,11 @@ class Exact(Protocol):
         `NEVER` where it is not known; `fresh` marks those not seen before.
         """
 
-    def leave(self, key: Ints, condition: Condition, after: Ints, until: int) -> tuple[Ints, Mask]:
-        """Return by when each had left its state, `NEVER` for not known, and whether it was just then."""
+    def leave(self, key: Ints, condition: Condition, after: Ints, until: int) -> tuple[Ints, Mask, Mask]:
+        """Return by when each had left its state, whether just then, and whether another's end tells it all.
+
+        `NEVER` where the moment is not known.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +289,14 @@ class Roster:
         if exact is None or not len(places):
             return Ended(self.row[places], last_seen, ended_by, ended_as)
         condition = tuple(column[places] for column in self.condition)
-        left, sure = exact.leave(self.key[places], condition, last_seen, by)
+        left, sure, inferred = exact.leave(self.key[places], condition, last_seen, by)
         told = left != NEVER
         return Ended(
             self.row[places],
             np.where(sure, left, last_seen),
             np.where(told, left, ended_by),
             ended_as,
-            np.where(told, EVENT, SAMPLE).astype(np.int8),
+            np.where(inferred, INFERRED, np.where(told, EVENT, SAMPLE)).astype(np.int8),
         )
 
     def _as_gone(self, places: Rows) -> Gone:

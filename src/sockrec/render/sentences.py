@@ -11,12 +11,14 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from sockrec.model import durations, timetext
+from sockrec.model.gaps import NOT_SEEN
 from sockrec.render.escape import terminal
 
 Answer = Mapping[str, Any]
 
 _MILLISECOND: Final = 1_000
 _UNKNOWN: Final = "holder unknown"
+_BOUNDS_WIDTH: Final = len("10:32:09.000 - 10:32:10.010")
 
 
 def endpoint(address: str, port: int) -> str:
@@ -70,8 +72,16 @@ def between(not_before: datetime, not_after: datetime, zone: tzinfo) -> str:
 
 
 def _how(row: Answer) -> str:
+    """Return how a moment is known: `exact`, `by sample`, or `inferred`, with why it was not seen."""
+    if row["exact"] and row["evidence"] == "event":
+        return "exact"
     how = "inferred" if row["evidence"] == "inferred" else f"by {row['evidence']}"
-    return f"{how}: {row['cause']}" if row["cause"] else how
+    return f"{how}: {row['cause']}" if row["cause"] in NOT_SEEN else how
+
+
+def _cause(row: Answer) -> str:
+    """Return why something ended, safe for a terminal; '' if it is not known."""
+    return terminal(row["cause"]) if row["cause"] and row["cause"] not in NOT_SEEN else ""
 
 
 def _later(ended: tuple[datetime, datetime], again: tuple[datetime, datetime]) -> str:
@@ -128,17 +138,21 @@ def answer(row: Answer, topic: str, begins: bool, zone: tzinfo, *, name_host: bo
     `topic` is listening, connection, state or process; `begins` tells beginnings from ends.
     """
     first, last = row["not_before"], row["not_after"]
-    subject = _subject(row, topic)
+    cause = _cause(row)
+    if topic == "process" and cause:
+        what = cause  # it names the process, and says how it ended
+    else:
+        what = f"{_subject(row, topic)} {_verb(topic, begins, row['state'])}"
     if first is None:
-        text = f"{subject} {_already(topic, row['state'])} at {at(last, zone, 3)}, when recording began"
+        already = f"{_subject(row, topic)} {_already(topic, row['state'])}"
+        text = f"{already} at {at(last, zone, 3)}, when recording began"
     elif row["exact"]:
-        text = f"{subject} {_verb(topic, begins, row['state'])} at {at(last, zone, 6)} ({_how(row)})"
+        text = f"{what} at {at(last, zone, 6)} ({_how(row)})"
     else:
         doubt = durations.show(_us(last) - _us(first))
-        verb = _verb(topic, begins, row["state"])
-        text = f"{subject} {verb} {between(first, last, zone)} ({doubt}; {_how(row)})"
+        text = f"{what} {between(first, last, zone)} ({doubt}; {_how(row)})"
     if topic != "process":
-        text += f": {holder(row['pid'], row['program'])}"
+        text += f": {cause or holder(row['pid'], row['program'])}"
     if first is not None and (restart := again(row, (first, last))):
         text += f"; {restart}"
     return f"{terminal(row['host'])}: {text}" if name_host else text
@@ -170,7 +184,8 @@ def _chapter(row: Answer, zone: tzinfo) -> list[str]:
         return [f"  {time_text}  {'(gap)':<16}{terminal(row['detail'])}"]
     where = f"{row['protocol']} {endpoint(row['address'], row['port'])}"
     detail = f", {row['detail']}" if row["detail"] else ""
-    lines = [f"  {time_text}  {where}  {row['what']}{detail}: {holder(row['pid'], row['program'])}"]
+    who = terminal(row["cause"]) if row["cause"] else holder(row["pid"], row["program"])
+    lines = [f"  {time_text}  {where}  {row['what']}{detail}: {who}"]
     indent = " " * (len(time_text) + 4)
     if facts := _facts(row):
         lines.append(f"{indent}{facts}")
@@ -185,9 +200,10 @@ def _bounds(row: Answer, zone: tzinfo) -> str:
     first, last = row["at_not_before"], row["at_not_after"]
     low = _us(first or last)
     if first is None or low == _us(last):
-        # First evidence is rounded up, last evidence down.
-        alone = timetext.clock(_round_up(low, 3) if first is None else low, zone)
-        return f"{alone:<{2 * len(alone) + 3}}"
+        # First evidence is rounded up, last evidence down; what an event told is shown as it is.
+        digits = 6 if first is not None and row["evidence"] == "event" else 3
+        alone = timetext.clock(_round_up(low, 3) if first is None else low, zone, digits)
+        return f"{alone:<{_BOUNDS_WIDTH}}"
     digits = _digits(low, _us(last))
     end = timetext.clock(_round_up(_us(last), digits), zone, digits)
     return f"{timetext.clock(low, zone, digits)} - {end}"

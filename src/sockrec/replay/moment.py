@@ -1,7 +1,7 @@
 """The sockets of a capture as one sample found them, ready for netstat's format.
 
 Times are microseconds UTC. What counts as held in a sample follows from the four time bounds of
-the `sockets` table: evidence that it held must touch the sample.
+the `sockets` table (`sockrec.catalog.moments.held`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from sockrec.catalog.moments import held, newest
 from sockrec.errors import NothingMatchedError, UsageError
 from sockrec.model.netstat_row import NetstatRow
 
@@ -47,19 +48,17 @@ FROM samples WHERE host = $host
 """
 
 # Only the files that can hold something of the sample are opened. Where it lies is asked each time: its
-# part may have been sealed since it was found. Of the rows, one that a segment's edge cut appears twice
-# in the sample of the cut: the older one counts there.
+# part may have been sealed since it was found.
 _IN_FILES: Final = """
 file IN (
-    SELECT r.file FROM base.within_reach r JOIN parts.samples f ON f.file = r.sample_file
-    WHERE r."table" = '{}' AND f.host = $host AND f.recording = $recording
+    SELECT near.file FROM base.within_reach near JOIN parts.samples f ON f.file = near.sample_file
+    WHERE near."table" = '{}' AND f.host = $host AND f.recording = $recording
         AND f.began_at = make_timestamptz($began)
 )
 """
-_HELD: Final = """
+_HELD: Final = f"""
 host = $host AND recording = $recording
-    AND first_seen <= make_timestamptz($ended) AND last_seen >= make_timestamptz($began)
-    AND (begun_as IS DISTINCT FROM 'carried' OR first_seen < make_timestamptz($began))
+    AND {held("r", "make_timestamptz($began)", "make_timestamptz($ended)")}
 """
 
 # The kernel counts timers in ticks of 1/100 s, rounded down (USER_HZ).
@@ -67,7 +66,8 @@ _ROWS: Final = f"""
 WITH held AS (
     SELECT protocol, family, local_address, local_port, remote_address, remote_port, state,
         uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($ended) AS sample_ended
-    FROM parts.sockets WHERE {_HELD} AND {_IN_FILES.format("sockets")}
+    FROM parts.sockets r WHERE {_HELD} AND {_IN_FILES.format("sockets")}
+    QUALIFY {newest("r")}
 ), moved AS (
     SELECT a.socket_id, a.read_at AS moved_at, a.recv_q, a.send_q, a.timer, a.timer_deadline,
         a.retransmits, a.probes
@@ -76,7 +76,7 @@ WITH held AS (
         AND a.read_at <= make_timestamptz($ended)
 ), running AS (
     SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
-    FROM parts.processes WHERE {_HELD} AND {_IN_FILES.format("processes")} GROUP BY pid
+    FROM parts.processes r WHERE {_HELD} AND {_IN_FILES.format("processes")} GROUP BY pid
 )
 SELECT h.protocol, h.family, h.local_address, h.local_port, h.remote_address, h.remote_port, h.state,
     coalesce(m.recv_q, 0), coalesce(m.send_q, 0), coalesce(h.uid, 0), coalesce(h.inode, 0),

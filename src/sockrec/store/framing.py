@@ -43,9 +43,10 @@ _CANDIDATE = 256
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A whole frame: where it begins in the file, its place in the sequence, kind and raw payload."""
+    """A whole frame: bytes [offset, end) of the file, its place in the sequence, kind and raw payload."""
 
     offset: int
+    end: int
     sequence: int
     kind: int
     payload: memoryview
@@ -92,24 +93,26 @@ def _compress(payload: Sequence[bytes | pa.Buffer]) -> bytes:
     return compressed
 
 
-def scan(file: BinaryIO, size: int) -> Iterator[Frame | Bad]:
+def scan(file: BinaryIO, size: int, start: int = 0) -> Iterator[Frame | Bad]:
     """Give, in order, every whole frame in the first `size` bytes of a file and every bad stretch between.
 
-    Raises nothing but `OSError`: whatever the bytes are, they are frames or bad.
+    `start` is where to begin: the end of a frame that was given before. Raises nothing but `OSError`:
+    whatever the bytes are, they are frames or bad.
     """
-    return _Scan(file, size).run()
+    return _Scan(file, size, start).run()
 
 
 class _Scan:
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, start: int) -> None:
         self.file = file
         self.size = size
+        self.start = start
         self.file_id: bytes | None = None
         # A file of nothing but false beginnings must not cost its square.
-        self.budget = 4 * size + _CHUNK
+        self.budget = 4 * (size - start) + _CHUNK
 
     def run(self) -> Iterator[Frame | Bad]:
-        offset = 0
+        offset = self.start
         while offset < self.size:
             got = self._frame(offset)
             if isinstance(got, tuple):
@@ -148,7 +151,7 @@ class _Scan:
         if payload is None:
             return "a frame does not decompress"
         self.file_id = file_id
-        return Frame(offset, sequence, kind, payload), end
+        return Frame(offset, end, sequence, kind, payload), end
 
     def _resynchronise(self, offset: int) -> int | None:
         """Return where the next whole frame begins; None if there is none."""

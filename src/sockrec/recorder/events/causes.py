@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.exits import Exit
 from sockrec.kernel.process_events import EXEC_CLOSES_WITHIN, Exec, OomKill, Signal, ThreadExits
 from sockrec.recorder.events.people import Actor, People
@@ -55,6 +56,15 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class _Announced:
+    """A thread of a process exited at `time`, CLOCK_BOOTTIME nanoseconds, with that wait(2) status."""
+
+    time: int
+    pid: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessEnd:
     """A watched process ended, between two moments, CLOCK_BOOTTIME nanoseconds."""
 
@@ -75,6 +85,7 @@ class Causes:
         self._signals: OrderedDict[int, Signal] = OrderedDict()
         self._oom: OrderedDict[int, int] = OrderedDict()
         self._ends: OrderedDict[int, Exit] = OrderedDict()
+        self._announced: OrderedDict[int, _Announced] = OrderedDict()
         self._programs: OrderedDict[int, str | None] = OrderedDict()
         self._untold: dict[int, Exit] = {}
         self._until = 0
@@ -98,6 +109,13 @@ class Causes:
                 _put(self._signals, sent.target, sent)
         for kill in oom_kills:
             _put(self._oom, kill.pid, kill.time)
+
+    def announced(self, exits: ProcessExits) -> None:
+        """Take in how threads exited, each with its process: those that nobody watched among them."""
+        columns = (exits.times, exits.thread, exits.pid, exits.status)
+        for time, thread, pid, status in zip(*(column.tolist() for column in columns), strict=True):
+            _put(self._announced, thread, _Announced(time, pid, status))
+        self._people.belonged(exits.thread.tolist(), exits.pid.tolist())
 
     def ended(self, ends: list[Exit]) -> None:
         """Take in the ends of watched processes."""
@@ -134,6 +152,10 @@ class Causes:
         actor = self._people.find(thread, time)
         exited = self._thread_exits.get(thread)
         if exited is not None and exited <= time:
+            told = self._announced.get(thread)
+            if told is not None and told.time >= exited:
+                # The last user of a file closes it: its own status is the process's.
+                return self._of_status(told.pid, self._name(told.pid, closing, actor), time, told.status)
             pid = self._dying((actor.pid if actor else None) or thread, closing.holders)
             if patient and self._status(pid) is None:
                 return None
@@ -202,18 +224,22 @@ class Causes:
         return self._programs.get(pid) or self._program_of(pid) or (actor.program if actor else None)
 
     def _of_process(self, pid: int, program: str | None, at_ns: int) -> Cause:
-        end = self._ends.get(pid)
+        return self._of_status(pid, program, at_ns, self._status(pid))
+
+    def _of_status(self, pid: int, program: str | None, at_ns: int, status: int | None) -> Cause:
+        """Return how a process ended that had that wait(2) status, None if it is not known."""
         sent = self._signals.get(pid)
         if sent is not None and not at_ns - _SIGNAL_KILLS_WITHIN_NS <= sent.time <= at_ns:
             sent = None
-        if end is None or end.status is None:
+        if status is None:
             if sent is None or sent.number != signals.SIGKILL:
                 return Cause("exit", pid, program)
             return self._killed(Cause("signal", pid, program, signal=sent.number), sent, at_ns)
-        if end.signal is None:
-            return Cause("exit", pid, program, exit_code=end.code)
-        by = sent if sent is not None and sent.number == end.signal else None
-        return self._killed(Cause("signal", pid, program, signal=end.signal), by, at_ns)
+        number = status & 0x7F
+        if not number:
+            return Cause("exit", pid, program, exit_code=status >> 8 & 0xFF)
+        by = sent if sent is not None and sent.number == number else None
+        return self._killed(Cause("signal", pid, program, signal=number), by, at_ns)
 
     def _killed(self, cause: Cause, sent: Signal | None, at_ns: int) -> Cause:
         victim = self._oom.get(cause.pid or 0)

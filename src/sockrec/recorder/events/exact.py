@@ -75,15 +75,14 @@ class Moments:
 
 @dataclass(slots=True)
 class Exact:
-    """What is known of one reading's changes.
+    """What is known of one reading's changes; all times but those of `changes` are recorded microseconds.
 
-    `changes` are the state changes that may have made them, the newest not after the reading's end;
-    `complete_since` says from when on none is missing (recorded microseconds). `left` and `closed` are
-    sockets that ended: when they left which state, and when they closed; `remnants` tell that by their
-    endpoints, the surest first. `announced` are those of which
-    only a bound is known; `told` the cookies of those whose last counters are in an event.
-    `namespace_of` tells a thread's network namespace at a moment, None if unknown. `matched` are
-    the kernel addresses that turned out to be ours.
+    `changes` are the state changes that may have made them; from `complete_since` on none is missing.
+    Of sockets that ended, by cookie: `left` has when they left which state, `closed` when they closed,
+    `announced` by when they had, `told` whose last counters are in an event. By endpoints: `remnants` have
+    when they closed, the surest first, and `announced_pairs` by when. `half_closed` are the cookies of
+    remnants in FIN_WAIT2. `namespace_of` tells a thread's network namespace at a moment, None if unknown.
+    `matched` are the kernel addresses that turned out to be ours.
     """
 
     anchor_us: int
@@ -94,7 +93,9 @@ class Exact:
     closed: Moments
     remnants: tuple[Moments, ...]
     announced: Moments
+    announced_pairs: Moments
     told: Ints
+    half_closed: set[int]
     namespace_of: Callable[[int, int], int | None]
     matched: set[int] = field(default_factory=set)
     _pairs: Ints | None = None
@@ -103,10 +104,10 @@ class Exact:
     def entered(
         self, key: Ints, condition: Condition, fresh: Mask, after: Ints, until: int
     ) -> tuple[Ints, Mask]:
-        """Return when each socket came into the state it is in, and whether that is inferred.
+        """Return when each socket came into its state, and whether it is inferred from another's end.
 
-        `NEVER` where it is not known. It was not in that state at `after`, and was in it at `until`; `fresh`
-        marks those that were not seen at all. What the kernel leaves of a socket for a while (TIME_WAIT, or
+        `NEVER` where the moment is not known. It was not in that state at `after`, and was at `until`;
+        `fresh` marks those that were not seen at all. What the kernel leaves of a socket (TIME_WAIT, or
         FIN_WAIT2 without a process) has a cookie of its own, if nobody had asked for the socket's before.
         """
         column = dict(zip(INET_ROW, condition, strict=True))
@@ -120,6 +121,11 @@ class Exact:
             found[places[missing]] = moments.find(pairs[missing], zero)
         found[(found < after) | (found > until)] = NEVER
         inferred = found != NEVER
+        bound = self.announced_pairs.find(pairs, np.zeros(len(places), np.int64))
+        inferred[places[bound >= after[places]]] = True
+        half = np.flatnonzero(inferred & (state == FIN_WAIT2))
+        self.half_closed.update(key[half].tolist())
+        inferred |= ~fresh & self._is_half_closed(key, state == TIME_WAIT)
         waits = ~inferred & (state == TIME_WAIT)
         found[waits] = self.closed.find(key[waits], np.zeros(int(waits.sum()), np.int64))
         rows = np.flatnonzero(
@@ -129,10 +135,10 @@ class Exact:
         found[(found < after) | (found > until)] = NEVER
         return found, inferred
 
-    def leave(self, key: Ints, condition: Condition, after: Ints, until: int) -> tuple[Ints, Mask]:
-        """Return by when each socket had left its state, `NEVER` for not known, and whether that is exact.
+    def leave(self, key: Ints, condition: Condition, after: Ints, until: int) -> tuple[Ints, Mask, Mask]:
+        """Return by when each socket had left its state, whether that is exact, and whether it is a remnant.
 
-        It was in it at `after`, and no more at `until`.
+        `NEVER` where the moment is not known. It was in it at `after`, and no more at `until`.
         """
         column = dict(zip(INET_ROW, condition, strict=True))
         found = self.left.find(key, column["state"].astype(np.int64))
@@ -144,7 +150,15 @@ class Exact:
         bound = self.announced.find(key, np.zeros(len(key), np.int64))
         told = ~exact & (bound != NEVER) & (bound >= after) & (bound <= until)
         found[told] = bound[told]
-        return found, exact
+        return found, exact, self._is_half_closed(key, column["state"] == FIN_WAIT2)
+
+    def _is_half_closed(self, key: Ints, may: Mask) -> Mask:
+        """Mark what is left of sockets that had closed before the peer did."""
+        mask = np.zeros(len(key), np.bool_)
+        if self.half_closed:
+            rows = np.flatnonzero(may)
+            mask[rows] = [one in self.half_closed for one in key[rows].tolist()]
+        return mask
 
     def _match(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 
 from sockrec.kernel import endings, host, process_events, transitions
 from sockrec.kernel.arrays import FIELD, InetSockets
+from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.destroyed import Destroyed
 from sockrec.kernel.process_events import Exec
 from sockrec.kernel.sockets import Reading
@@ -30,6 +31,7 @@ from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
 # An announcement trails its event by a few milliseconds at most: a socket that ended so long ago and was
 # not announced in this namespace is another's.
 _ANNOUNCED_WITHIN_US: Final = 100_000
+_ANNOUNCED_SOON_US: Final = 3_000
 _READING_AND_NEXT: Final = 2
 _NEVER_COMPLETE: Final = int(np.iinfo(np.int64).max)
 
@@ -116,8 +118,9 @@ class EventLog:
         self._traced_until = 0
         self._complete_since = self._sampled_at = host.boot_us() + self._anchor
         self._left, self._closed, self._announced = Moments(), Moments(), Moments()
-        self._ours, self._anybodys = Moments(latest=True), Moments(latest=True)
+        self._ours, self._anybodys, self._untraced = (Moments(latest=True) for _ in range(3))
         self._told: list[Ints] = []
+        self._half_closed: set[int] = set()
         self._latest = chains.none()
         self._lives = Lives.blank(np.empty(0, np.int64))
         self._whole = True
@@ -126,7 +129,10 @@ class EventLog:
 
     def settles_in_us(self, boot_us: int) -> int:
         """Return how long it takes until all that happened by a moment can be drained, microseconds."""
-        return 0 if self._sources.tracer is None else max(0, boot_us + SETTLED_US - host.boot_us())
+        settled = SETTLED_US
+        if self._sources.tracer is None:
+            settled = 0 if self._sources.destroyed is None else _ANNOUNCED_SOON_US
+        return max(0, boot_us + settled - host.boot_us())
 
     def drain(self, reading: Reading | None = None, *, last: bool = False) -> Happened:
         """Take in what the sources have, and return what can be told; at the `last` time, all.
@@ -146,6 +152,8 @@ class EventLog:
             happened.lost.append(Lost(f"{what} ({why})", None, self._sampled_at, now + self._anchor))
         if drained.trace is not None:
             self._trace(drained.trace, happened)
+        if drained.announced_exits is not None:
+            self._exits(drained.announced_exits, happened)
         self._causes.ended(drained.exits)
         if drained.destroyed is not None:
             self._announce(drained.destroyed, happened)
@@ -208,19 +216,30 @@ class EventLog:
             self._closed,
             (self._ours, self._anybodys),
             self._announced,
+            self._untraced,
             np.concatenate([np.empty(0, np.int64), *self._told]),
+            self._half_closed,
             self._people.namespace_of,
         )
 
     def observed(self, began_us: int, exact: Exact, *, whole: bool) -> None:
         """Note that the ledger took in a reading that began then (CLOCK_BOOTTIME microseconds)."""
         self._holders.observed(exact.told, whole=whole)
+        if self._half_closed:
+            self._half_closed.difference_update(self._ledger.inet.gone.key.tolist())
         self._sources.keep(self._holders.watched())
         if not whole:
             return
         self._chains.settle(began_us * 1000, np.fromiter(exact.matched, np.int64, len(exact.matched)))
         # What happened after the reading is the next one's; the last of it may be announced already.
-        for moments in (self._left, self._closed, self._announced, self._ours, self._anybodys):
+        for moments in (
+            self._left,
+            self._closed,
+            self._announced,
+            self._ours,
+            self._anybodys,
+            self._untraced,
+        ):
             moments.forget(began_us + self._anchor)
         self._told = self._told[-_READING_AND_NEXT:]
         self._sampled_at = began_us + self._anchor
@@ -268,6 +287,12 @@ class EventLog:
         )
         if self._holders.listening(changes):
             sources.keep(self._holders.watched())
+
+    def _exits(self, exits: ProcessExits, happened: Happened) -> None:
+        if exits.lost:
+            since, until = exits.since + self._anchor, exits.ended_at + self._anchor
+            happened.lost.append(Lost("exits of processes", exits.lost, since, until))
+        self._causes.announced(exits)
 
     def _announce(self, destroyed: Destroyed, happened: Happened) -> None:
         if destroyed.lost:
@@ -334,7 +359,9 @@ class EventLog:
         )
         self._told.append(sockets.cookie[counted & kept])
         known = traced & counted
-        self._ours.add(life.pairs[known], np.zeros(int(known.sum()), np.int64), closed_us[known])
+        pairs, zero = life.pairs, np.zeros(len(life), np.int64)
+        self._ours.add(pairs[known], zero[known], closed_us[known])
+        self._untraced.add(pairs[~traced], zero[~traced], read_by[~traced])
         happened.closed = closed
         listened = life.listened | (owned.state == LISTEN)
         reportable = (life.remote_port != 0) | owned.sampled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sockrec.errors import KernelError
@@ -64,6 +64,13 @@ class People:
             self._became.move_to_end(one.pid)
             if len(self._became) > _KEPT:
                 self._became.popitem(last=False)
+
+    def belonged(self, threads: list[int], pids: list[int]) -> None:
+        """Learn which processes dead threads were of."""
+        for thread, pid in zip(threads, pids, strict=True):
+            dead = self._dead.get(thread)
+            if dead is not None and dead[1].pid != pid:
+                self._dead[thread] = (dead[0], replace(dead[1], pid=pid))
 
     def find(self, thread: int, at_ns: int) -> Actor | None:
         """Return who had this thread number then; None if that can't be told any more."""

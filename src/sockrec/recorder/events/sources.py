@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sockrec.errors import KernelError
 from sockrec.kernel import endings, host, transitions
+from sockrec.kernel.connector import ProcessConnector, ProcessExits
 from sockrec.kernel.destroyed import RECEIVE_BUFFER, Destroyed, DestroyedSource
 from sockrec.kernel.exits import LIMIT, Exit, ExitWatch
 from sockrec.kernel.process_events import ProcessEvents
@@ -26,6 +27,7 @@ class Drained:
     destroyed: Destroyed | None = None
     trace: Trace | None = None
     exits: list[Exit] = field(default_factory=list)
+    announced_exits: ProcessExits | None = None
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -42,6 +44,7 @@ class Sources:
         self.tracer: Tracer | None = None
         self.processes: ProcessEvents | None = None
         self.watch: ExitWatch | None = None
+        self.connector: ProcessConnector | None = None
         self.has_threads = host.pid_namespace() == host.INITIAL_PID_NAMESPACE
         self._buffer_bytes = buffer_bytes
         self._limit = min(LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_SHARE)
@@ -56,6 +59,12 @@ class Sources:
             self.unavailable.append(str(error))
         self._trace(self._buffer_bytes)
         self._watch()
+        if self.tracer is not None:
+            # Alone it tells nothing: who closed a socket is the trace's to say.
+            try:
+                self.connector = ProcessConnector()
+            except KernelError as error:
+                self.unavailable.append(str(error))
 
     def drain(self) -> Drained:
         """Return what happened since the last call, without waiting."""
@@ -73,6 +82,12 @@ class Sources:
             except (KernelError, OSError) as error:
                 self._give_up(self.tracer, "state changes", error, drained)
                 self.tracer = None
+        if self.connector is not None:
+            try:
+                drained.announced_exits = self.connector.read()
+            except KernelError as error:
+                self._give_up(self.connector, "exits of processes", error, drained)
+                self.connector = None
         if self.watch is not None:
             drained.exits = self.watch.read()
         return drained
@@ -90,10 +105,10 @@ class Sources:
 
     def close(self) -> None:
         """Close them all."""
-        for source in (self.destroyed, self.tracer, self.watch):
+        for source in (self.destroyed, self.tracer, self.connector, self.watch):
             if source is not None:
                 source.close()
-        self.destroyed = self.tracer = self.watch = None
+        self.destroyed = self.tracer = self.connector = self.watch = None
 
     def _trace(self, buffer_bytes: int | None) -> None:
         try:
@@ -125,7 +140,11 @@ class Sources:
             self.unavailable.append(self.watch.unavailable)
 
     def _give_up(
-        self, source: DestroyedSource | Tracer, what: str, error: Exception, drained: Drained
+        self,
+        source: DestroyedSource | Tracer | ProcessConnector,
+        what: str,
+        error: Exception,
+        drained: Drained,
     ) -> None:
         drained.failed.append((what, str(error)))
         self.unavailable.append(f"{what} could not be read any more: {error}")

@@ -1,0 +1,1 @@
+"""What the kernel's events add to a recording, through the installed command, against counted truth."""

@@ -1,0 +1,50 @@
+"""What the recorder keeps in memory does not grow with connections that are gone."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from tests.events.recorded import FULL, Recorder, one, recorded
+from tests.support.loads.run import Load
+from tests.support.netns import Namespace
+
+# Two loads of one unit bring what is made once (allocators' pools, imports); the third is of three.
+UNIT = 30_000 if FULL else 10_000
+# Above that is more than the noise of allocators: 200 bytes for each connection of the short form.
+ALLOWED = 6 << 20
+
+
+def resident(recorder: Recorder) -> int:
+    """Return the memory of a process at rest: the least of some seconds, in bytes."""
+    readings = []
+    for _ in range(15):
+        text = Path(f"/proc/{recorder.pid}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", text, re.MULTILINE)
+        assert found is not None
+        readings.append(int(found[1]) << 10)
+        time.sleep(0.2)
+    return min(readings)
+
+
+def test_it_is_the_same_after_more_than_twice_as_many(netns: Namespace, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    # Remnants in TIME_WAIT are sockets that there are: here they are not to count.
+    netns.run("sysctl", "-qw", "net.ipv4.tcp_max_tw_buckets=1", check=True)
+    with (
+        Load(tmp_path, netns, port=9000, count=UNIT, rate=10_000) as first,
+        Load(tmp_path, netns, port=9001, count=UNIT, rate=10_000) as second,
+        Load(tmp_path, netns, port=9002, count=3 * UNIT, rate=10_000) as third,
+        recorded(netns, capture) as recorder,
+    ):
+        for load in (first, second):
+            load.run()
+            recorder.more_samples(2)
+        before = resident(recorder)
+        third.run()
+        recorder.more_samples(2)
+        after = resident(recorder)
+    grown = after - before
+    assert grown < ALLOWED, f"{grown / 2**20:.1f} MiB for {3 * UNIT:,} connections that are gone"
+    assert one(capture, "SELECT count(*) AS n FROM connections") == {"n": 2 * 5 * UNIT}

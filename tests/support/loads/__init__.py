@@ -1,0 +1,1 @@
+"""Loads of short connections, counted on both sides: what a recording of them is compared with."""

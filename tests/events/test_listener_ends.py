@@ -82,7 +82,7 @@ CASES = {
         "thread", r"\bclosed\b", {"cause": "close"}, says_when=True, goes_on=True
     ),
     "exit(3)": Case("exit", r"\bexited\b.*\b3\b", {"cause": "exit", "exit_code": 3}),
-    "sys.exit(3)": Case("sys.exit", r"\bexited\b.*\b3\b", {"cause": "exit", "exit_code": 3}),
+    "sys.exit(3)": Case("sys.exit", r"\bclosed it, then exited\b.*\b3\b", {"cause": "close", "exit_code": 3}),
     "exit of another thread": Case("thread exits", r"\bexited\b.*\b4\b", {"cause": "exit", "exit_code": 4}),
     "SIGSEGV": Case("fault", r"\bSIGSEGV\b", {"cause": "signal", "signal": signal.SIGSEGV, "by_pid": None}),
     "SIGKILL": Case(

@@ -199,7 +199,7 @@ def ended_in_interrupt(trace: Trace) -> Mask:
 
 
 def causes(
-    ends: Transitions, received: Mask, sent: Mask, error: I32, *, whole: bool = True
+    ends: Transitions, received: Mask, sent: Mask, error: I32, *, whole: bool | Mask = True
 ) -> npt.NDArray[np.uint8]:
     """Return how connections ended, a code of `CAUSES` each.
 

@@ -334,7 +334,9 @@ EVENTS: Final = Table(
             " | unreachable | null if not known. stopped listening: close | exit | signal | oom | exec"
             " | other process (closed it) | null if not known. exited: exit | signal | oom",
         ),
-        Column("exit_code", "int", "what the process exited with"),
+        Column(
+            "exit_code", "int", "what the process exited with; of a listener that it closed, right after that"
+        ),
         Column("signal", "int", "number of the signal that killed it"),
         Column("by_pid", "int", "who sent that signal; or the other process that closed the socket"),
         Column("by_program", "text", "its program"),

@@ -42,8 +42,10 @@ def listener_cause(row: str = "") -> str:
     """Return why a listener is gone, with who did it; null if not known."""
     who = holder(f"{row}pid", f"{row}program", _UNKNOWN)
     other = holder(f"{row}by_pid", f"{row}by_program", "another process")
+    after = f"""CASE WHEN {row}exit_code IS NOT NULL THEN ', then exited with status ' || {row}exit_code
+        WHEN {row}signal IS NOT NULL THEN ', then was killed by ' || {_SIGNAL.format(row)} ELSE '' END"""
     return f"""CASE {row}cause
-        WHEN 'close' THEN {who} || ' closed it'
+        WHEN 'close' THEN {who} || ' closed it' || {after}
         WHEN 'exec' THEN {who} || ' was replaced by ' || coalesce({row}detail, 'another program') || ' (exec)'
         WHEN 'other process' THEN {other} || ' closed it'
         ELSE {process_cause(row)} END"""

@@ -20,6 +20,7 @@ _EXITS_SOON_US: Final = 200_000
 Value = TypeVar("Value")
 
 _KEPT: Final = 4096
+_EXECS_KEPT: Final = 7
 _OOM_KILLS_WITHIN_NS: Final = 60_000_000_000
 _SIGNAL_KILLS_WITHIN_NS: Final = 5_000_000_000
 # Execs whose beginning was not seen closed their sockets at most so long before they were done.
@@ -81,11 +82,15 @@ class Causes:
         self._people = people
         self._program_of = program_of
         self._thread_exits: OrderedDict[int, int] = OrderedDict()
-        self._execs: OrderedDict[int, Exec] = OrderedDict()
+        self._execs: OrderedDict[int, tuple[Exec, ...]] = OrderedDict()
         self._signals: OrderedDict[int, Signal] = OrderedDict()
         self._oom: OrderedDict[int, int] = OrderedDict()
         self._ends: OrderedDict[int, Exit] = OrderedDict()
         self._announced: OrderedDict[int, _Announced] = OrderedDict()
+        self._announced_of: OrderedDict[int, dict[int, _Announced]] = OrderedDict()
+        self._last_threads: OrderedDict[int, int] = OrderedDict()
+        self._told_ends: OrderedDict[int, int] = OrderedDict()
+        self._inferred_ends: list[ProcessEnd] = []
         self._programs: OrderedDict[int, str | None] = OrderedDict()
         self._untold: dict[int, Exit] = {}
         self._until = 0
@@ -100,10 +105,14 @@ class Causes:
     ) -> None:
         """Take in what the trace tells of processes, whole up to a moment."""
         self._until = until_ns
-        for time, thread in zip(exits.times.tolist(), exits.thread.tolist(), strict=True):
+        columns = (exits.times, exits.thread, exits.last)
+        for time, thread, last in zip(*(column.tolist() for column in columns), strict=True):
             _put(self._thread_exits, thread, time)
+            if last:
+                _put(self._last_threads, thread, time)
         for one in execs:
-            _put(self._execs, one.thread, one)
+            for number in {one.thread, one.pid}:
+                _put(self._execs, number, (*self._execs.get(number, ())[-_EXECS_KEPT:], one))
         for sent in signals_:
             if sent.taken:
                 _put(self._signals, sent.target, sent)
@@ -114,26 +123,33 @@ class Causes:
         """Take in how threads exited, each with its process: those that nobody watched among them."""
         columns = (exits.times, exits.thread, exits.pid, exits.status)
         for time, thread, pid, status in zip(*(column.tolist() for column in columns), strict=True):
-            _put(self._announced, thread, _Announced(time, pid, status))
+            told = _Announced(time, pid, status)
+            _put(self._announced, thread, told)
+            _put(self._announced_of, pid, {**self._announced_of.get(pid, {}), thread: told})
         self._people.belonged(exits.thread.tolist(), exits.pid.tolist())
 
     def ended(self, ends: list[Exit]) -> None:
         """Take in the ends of watched processes."""
         for end in ends:
+            before = self._ends.get(end.pid)
+            again = before is not None and before.not_before == end.not_before
             _put(self._ends, end.pid, end)
-            self._untold[end.pid] = end
-            if self._programs.get(end.pid) is None:
+            if not again:
                 actor = self._people.find(end.pid, end.not_after * 1000)
                 program = self._program_of(end.pid) or (actor.program if actor else None)
                 _put(self._programs, end.pid, program)
+            told = self._told_ends.get(end.pid)
+            if told is None or told < end.not_before - PATIENCE_US:
+                self._untold[end.pid] = end
 
     def process_ends(self, now_us: int, *, at_once: bool = False) -> list[ProcessEnd]:
         """Return the processes that ended and of which no more will be known."""
-        told = []
+        told, self._inferred_ends = self._inferred_ends, []
         for pid, end in list(self._untold.items()):
             if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
                 continue
             del self._untold[pid]
+            _put(self._told_ends, pid, end.not_after)
             first, last = end.not_before * 1000, end.not_after * 1000
             exact = self._thread_exits.get(pid)
             if exact is not None and first <= exact <= last:
@@ -150,21 +166,13 @@ class Causes:
             return None
         thread, time = closing.thread, closing.not_after
         actor = self._people.find(thread, time)
+        called = self._exec_at(thread, time)
+        if called is not None:
+            name = self._name(called.pid, closing, actor)
+            return Cause("exec", called.pid, name, detail=called.path)
         exited = self._thread_exits.get(thread)
         if exited is not None and exited <= time:
-            told = self._announced.get(thread)
-            if told is not None and told.time >= exited:
-                # The last user of a file closes it: its own status is the process's.
-                return self._of_status(told.pid, self._name(told.pid, closing, actor), time, told.status)
-            pid = self._dying((actor.pid if actor else None) or thread, closing.holders)
-            if patient and self._status(pid) is None:
-                return None
-            return self._of_process(pid, self._name(pid, closing, actor), time)
-        called = self._execs.get(thread)
-        if called is not None:
-            since = called.preparing or called.done - _EXEC_TAKES_NS
-            if since <= time <= called.done + EXEC_CLOSES_WITHIN:
-                return Cause("exec", called.pid, self._name(called.pid, closing, None), detail=called.path)
+            return self._by_exit(closing, actor, thread, exited, patient)
         if actor is None:
             return Cause(None, closing.pid, closing.program)
         if actor.pid is not None and closing.holders and actor.pid not in closing.holders:
@@ -177,19 +185,62 @@ class Causes:
             return Cause("close", None, actor.program)
         return self._closed(closer, self._name(closer, closing, actor), time, now_us, at_once=at_once)
 
+    def _exec_at(self, thread: int, at_ns: int) -> Exec | None:
+        """Return the exec that closed a socket then: its thread called it, or is the pid that it became."""
+        for one in self._execs.get(thread, ()):
+            since = one.preparing or one.done - _EXEC_TAKES_NS
+            if since <= at_ns <= one.done + EXEC_CLOSES_WITHIN:
+                return one
+        return None
+
+    def _by_exit(
+        self, closing: Closing, actor: Actor | None, thread: int, exited: int, patient: bool
+    ) -> Cause | None:
+        """Say how the process ended that took the listener with it; None to wait for its status."""
+        time = closing.not_after
+        told = self._announced.get(thread)
+        status: int | None
+        if told is not None and told.time >= exited:
+            # The last user of a file closes it: its own status is the process's.
+            pid, status = told.pid, told.status
+        else:
+            pid = (actor.pid if actor else None) or self._dying(thread, closing.holders)
+            status = self._status(pid, time)
+            if status is None and patient:
+                return None
+        cause = self._of_status(pid, self._name(pid, closing, actor), time, status)
+        if pid not in self._told_ends and pid not in self._untold:
+            _put(self._told_ends, pid, exited // 1000)
+            self._inferred_ends.append(ProcessEnd(pid, exited, exited, cause))
+        return cause
+
     def _closed(
         self, pid: int, program: str | None, at_ns: int, now_us: int, *, at_once: bool
     ) -> Cause | None:
         """Say that a process closed it, and how it ended if it did so right then."""
-        end = self._ends.get(pid)
-        if end is None and now_us < at_ns // 1000 + _EXITS_SOON_US and not at_once:
+        at_us = at_ns // 1000
+        if now_us < at_us + _EXITS_SOON_US and not at_once:
             return None
         cause = Cause("close", pid, program)
-        if end is None or not at_ns // 1000 <= end.not_after <= at_ns // 1000 + PATIENCE_US:
+        status = self._exit_of(pid, at_ns, at_ns + _EXITS_SOON_US * 1000)
+        if status is None:
+            end = self._ends.get(pid)
+            if end is None or not at_us <= end.not_after <= at_us + PATIENCE_US:
+                return cause
+            if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
+                return None
+            status = end.status
+        if status is None:
             return cause
-        if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
-            return None
-        return replace(cause, exit_code=end.code, signal=end.signal)
+        number = status & 0x7F
+        return replace(cause, signal=number) if number else replace(cause, exit_code=status >> 8 & 0xFF)
+
+    def _exit_of(self, pid: int, first_ns: int, last_ns: int) -> int | None:
+        """Return the status of a process whose last thread was announced to exit between two moments."""
+        for thread, told in self._announced_of.get(pid, {}).items():
+            if thread in self._last_threads and first_ns <= told.time <= last_ns:
+                return told.status
+        return None
 
     def _by_holders(self, closing: Closing, patient: bool) -> Cause | None:
         """Infer the cause from the ends of all that held it; if one of them lives on, nothing is known."""
@@ -205,7 +256,8 @@ class Causes:
         last = max(within, key=lambda end: end.not_after)
         if patient and last.status is None:
             return None
-        return self._of_process(last.pid, self._name(last.pid, closing, None), closing.not_after)
+        at = min(closing.not_after, last.not_after * 1000)
+        return self._of_process(last.pid, self._name(last.pid, closing, None), at)
 
     def _dying(self, pid: int, holders: tuple[int, ...]) -> int:
         """Return the process that a thread belonged to, which is not always the one of its number."""
@@ -214,9 +266,10 @@ class Causes:
         dying = [holder for holder in holders if holder in self._ends]
         return dying[-1] if dying else (holders[0] if len(holders) == 1 else pid)
 
-    def _status(self, pid: int) -> int | None:
+    def _status(self, pid: int, at_ns: int) -> int | None:
+        """Return how a process ended that closed a socket then: it did so before it had ended."""
         end = self._ends.get(pid)
-        return None if end is None else end.status
+        return None if end is None or end.not_after * 1000 < at_ns else end.status
 
     def _name(self, pid: int, closing: Closing, actor: Actor | None) -> str | None:
         if pid == closing.pid and closing.program is not None:
@@ -224,7 +277,7 @@ class Causes:
         return self._programs.get(pid) or self._program_of(pid) or (actor.program if actor else None)
 
     def _of_process(self, pid: int, program: str | None, at_ns: int) -> Cause:
-        return self._of_status(pid, program, at_ns, self._status(pid))
+        return self._of_status(pid, program, at_ns, self._status(pid, at_ns))
 
     def _of_status(self, pid: int, program: str | None, at_ns: int, status: int | None) -> Cause:
         """Return how a process ended that had that wait(2) status, None if it is not known."""

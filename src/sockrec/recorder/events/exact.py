@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockrec.kernel.transitions import Transitions
-from sockrec.model.states import FIN_WAIT2, TIME_WAIT
+from sockrec.model.states import CLOSE, FIN_WAIT2, TIME_WAIT
 from sockrec.recorder.events import endpoints
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Rows
@@ -82,7 +82,7 @@ class Exact:
     `announced` by when they had, `told` whose last counters are in an event. By endpoints: `remnants` have
     when they closed, the surest first, and `announced_pairs` by when. `half_closed` are the cookies of
     remnants in FIN_WAIT2. `namespace_of` tells a thread's network namespace at a moment, None if unknown.
-    `matched` are the kernel addresses that turned out to be ours.
+    `matched` are the kernel addresses that turned out to be ours, `remnant_keys` the cookies of new remnants.
     """
 
     anchor_us: int
@@ -98,6 +98,7 @@ class Exact:
     half_closed: set[int]
     namespace_of: Callable[[int, int], int | None]
     matched: set[int] = field(default_factory=set)
+    remnant_keys: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     _pairs: Ints | None = None
     _order: Rows | None = None
 
@@ -115,6 +116,7 @@ class Exact:
         left = fresh & np.isin(state, _REMNANTS) & (column["inode"] == 0)
         places = np.flatnonzero(left)
         pairs = endpoints.mixed(column[name][places] for name in _PAIR)
+        found[places] = self.closed.find(key[places], np.zeros(len(places), np.int64))
         for moments in self.remnants:
             missing = found[places] == NEVER
             zero = np.zeros(int(missing.sum()), np.int64)
@@ -123,13 +125,18 @@ class Exact:
         inferred = found != NEVER
         bound = self.announced_pairs.find(pairs, np.zeros(len(places), np.int64))
         inferred[places[bound >= after[places]]] = True
+        self.remnant_keys = key[inferred]
         half = np.flatnonzero(inferred & (state == FIN_WAIT2))
         self.half_closed.update(key[half].tolist())
         inferred |= ~fresh & self._is_half_closed(key, state == TIME_WAIT)
         waits = ~inferred & (state == TIME_WAIT)
         found[waits] = self.closed.find(key[waits], np.zeros(int(waits.sum()), np.int64))
         rows = np.flatnonzero(
-            ~inferred & ~waits & (column["protocol"] == IPPROTO_TCP) & (after >= self.complete_since)
+            ~inferred
+            & ~waits
+            & (state != CLOSE)  # bound: no change made it so
+            & (column["protocol"] == IPPROTO_TCP)
+            & (after >= self.complete_since)
         )
         self._match(rows, column, self.changes.new_state, found, after, until, last=True)
         found[(found < after) | (found > until)] = NEVER
@@ -148,7 +155,10 @@ class Exact:
         found[(found < after) | (found > until)] = NEVER
         exact = found != NEVER
         bound = self.announced.find(key, np.zeros(len(key), np.int64))
-        told = ~exact & (bound != NEVER) & (bound >= after) & (bound <= until)
+        # It comes as TIME_WAIT begins.
+        told = (
+            ~exact & (column["state"] != TIME_WAIT) & (bound != NEVER) & (bound >= after) & (bound <= until)
+        )
         found[told] = bound[told]
         return found, exact, self._is_half_closed(key, column["state"] == FIN_WAIT2)
 

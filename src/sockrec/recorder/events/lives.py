@@ -106,10 +106,10 @@ class Lives:
         return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
 
-def lives(finished: Finished, interrupted: Mask, *, whole: bool) -> Lives:
+def lives(finished: Finished, interrupted: Mask, *, whole_since: int = NEVER) -> Lives:
     """Return the lives of the sockets that ended, `interrupted` marking those that did in an interrupt.
 
-    `whole`: nothing can be missing of their changes.
+    Of those opened since `whole_since` no change can be missing; of all others neither, if it is `NEVER`.
     """
     ends, changes = finished.ends, finished.changes
     found = Lives.blank(ends.cookie)
@@ -142,13 +142,13 @@ def lives(finished: Finished, interrupted: Mask, *, whole: bool) -> Lives:
     found.closed[place], found.closer[place] = changes.times[row], changes.thread[row]
     found.last_state[place] = old[row]
     found.listened[place] |= old[row] == LISTEN
-    found.cause[place] = _causes(
-        changes, row, starts[shut >= 0], np.append(starts[1:], len(changes))[shut >= 0], real, whole
-    )
+    whole = (found.opened[place] >= whole_since) | (whole_since == NEVER)
+    behind = np.append(starts[1:], len(changes))[shut >= 0]
+    found.cause[place] = _causes(changes, row, starts[shut >= 0], behind, real, whole)
     return found
 
 
-def _causes(changes: Transitions, shut: Rows, starts: Rows, behind: Rows, real: Mask, whole: bool) -> U8:
+def _causes(changes: Transitions, shut: Rows, starts: Rows, behind: Rows, real: Mask, whole: Mask) -> U8:
     """Return how connections ended: their last changes are at `shut`, their chains in [starts, behind)."""
     rows = np.arange(len(changes))
     before = np.maximum.accumulate(np.where(real, rows, -1))

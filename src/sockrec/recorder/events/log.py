@@ -115,15 +115,15 @@ class EventLog:
         self._chains = Chains()
         self._forgotten = 0
         self._just_ended = chains.none()
-        self._traced_until = 0
-        self._complete_since = self._sampled_at = host.boot_us() + self._anchor
+        self._traced_until = self._announced_until = 0
+        self._complete_since = self._sampled_at = self._sampled_before = host.boot_us() + self._anchor
         self._left, self._closed, self._announced = Moments(), Moments(), Moments()
         self._ours, self._anybodys, self._untraced = (Moments(latest=True) for _ in range(3))
         self._told: list[Ints] = []
         self._half_closed: set[int] = set()
         self._latest = chains.none()
         self._lives = Lives.blank(np.empty(0, np.int64))
-        self._whole = True
+        self._whole_since = NEVER
         self._waiting = _Announced.none()
         self._closing: list[tuple[Closed, int, Closing]] = []
 
@@ -146,6 +146,8 @@ class EventLog:
         if self._paused_at is not None:
             if reading is not None or last:
                 self._account_for_pause(now, happened)
+            self._tell(happened, last=True)
+            self._find_causes(happened, now, last=last)
             return happened
         drained = self._sources.drain()
         for what, why in drained.failed:
@@ -157,6 +159,8 @@ class EventLog:
         self._causes.ended(drained.exits)
         if drained.destroyed is not None:
             self._announce(drained.destroyed, happened)
+        else:
+            self._announced_until = self._traced_until + self._anchor
         self._tell(happened, last=last)
         self._find_causes(happened, now, last=last)
         self._lost += sum(lost.count or 0 for lost in happened.lost)
@@ -173,8 +177,9 @@ class EventLog:
     def pause(self) -> None:
         """Leave events out from now on: each sample then notes that as a loss. Their sources are closed."""
         self._sources.close()
-        self._paused_at = host.boot_us() + self._anchor
-        self._give_up_what_is_open()
+        now = host.boot_us()
+        self._paused_at = now + self._anchor
+        self._give_up_what_is_open(now)
 
     def resume(self) -> Happened:
         """Take events in again."""
@@ -183,7 +188,7 @@ class EventLog:
         now = host.boot_us()
         self._account_for_pause(now, happened)
         self._paused_at = None
-        self._complete_since = now + self._anchor
+        self._give_up_what_is_open(now)
         return happened
 
     def _account_for_pause(self, now: int, happened: Happened) -> None:
@@ -193,11 +198,12 @@ class EventLog:
             happened.lost.append(Lost("all events, to keep the CPU budget", None, self._paused_at, until))
             self._paused_at = until
 
-    def _give_up_what_is_open(self) -> None:
-        """Forget the changes seen so far: more of them are missing, or may be another socket's."""
+    def _give_up_what_is_open(self, boot_us: int) -> None:
+        """Forget the changes seen so far, as others are missing: kernel addresses are used again."""
         self._chains.clear()
         self._just_ended = self._latest = chains.none()
-        self._whole = False
+        self._whole_since = boot_us * 1000
+        self._complete_since = boot_us + self._anchor
 
     def take_lost(self) -> int:
         """Return how many events were lost since this was last asked."""
@@ -224,7 +230,7 @@ class EventLog:
 
     def observed(self, began_us: int, exact: Exact, *, whole: bool) -> None:
         """Note that the ledger took in a reading that began then (CLOCK_BOOTTIME microseconds)."""
-        self._holders.observed(exact.told, whole=whole)
+        self._holders.observed(exact.told, exact.remnant_keys, whole=whole)
         if self._half_closed:
             self._half_closed.difference_update(self._ledger.inet.gone.key.tolist())
         self._sources.keep(self._holders.watched())
@@ -242,7 +248,7 @@ class EventLog:
         ):
             moments.forget(began_us + self._anchor)
         self._told = self._told[-_READING_AND_NEXT:]
-        self._sampled_at = began_us + self._anchor
+        self._sampled_before, self._sampled_at = self._sampled_at, began_us + self._anchor
         self.resync, self._resync_next = self._resync_next, False
 
     def _trace(self, trace: Trace, happened: Happened) -> None:
@@ -258,14 +264,13 @@ class EventLog:
         program_of = self._ledger.ownership.program_of
         happened.execs = [(one, program_of(one.pid)) for one in execs if one.pid in watched]
         self._traced_until = trace.until
-        if trace.lost or self._chains.forgotten > self._forgotten:
-            count = trace.lost + self._chains.forgotten - self._forgotten
-            self._forgotten = self._chains.forgotten
-            since, until = trace.since + self._anchor, trace.ended_at + self._anchor
-            happened.lost.append(Lost("state changes", count, since, until))
-            # What is left could be taken for another socket's: a kernel address is used again.
-            self._give_up_what_is_open()
-            self._complete_since = until
+        since, until = trace.since + self._anchor, trace.ended_at + self._anchor
+        if self._chains.forgotten > self._forgotten:
+            count, self._forgotten = self._chains.forgotten - self._forgotten, self._chains.forgotten
+            happened.lost.append(Lost("state changes, for want of memory", count, since, until))
+        if trace.lost:
+            happened.lost.append(Lost("state changes", trace.lost, since, until))
+            self._give_up_what_is_open(trace.ended_at)
             return
         changes = transitions.transitions(trace)
         ends = transitions.cookies(trace)
@@ -273,7 +278,7 @@ class EventLog:
         self._latest = changes
         finished = self._chains.add(chains.joined(changes, marks.of(trace, near)), ends)
         self._just_ended = finished.changes
-        found = lives(finished, endings.ended_in_interrupt(trace), whole=self._whole)
+        found = lives(finished, endings.ended_in_interrupt(trace), whole_since=self._whole_since)
         self._lives = Lives.concat([self._lives, found])
         closed, zero = self._us(found.closed), np.zeros(len(found), np.int64)
         known = self._holders.seen(found.cookie, found.closed)
@@ -298,6 +303,7 @@ class EventLog:
         if destroyed.lost:
             since, until = destroyed.queued_after + self._anchor, destroyed.ended_at + self._anchor
             happened.lost.append(Lost("destroyed sockets", destroyed.lost, since, until))
+        self._announced_until = destroyed.until + self._anchor
         if not len(destroyed):
             return
         cookie, read_by = destroyed.sockets.cookie, destroyed.read_by + self._anchor
@@ -320,7 +326,7 @@ class EventLog:
         due |= last
         unannounced = np.ones(len(traced), np.bool_)
         unannounced[place[known]] = False
-        old = self._us(traced.closed) < self._traced_until + self._anchor - _ANNOUNCED_WITHIN_US
+        old = self._us(traced.ended) < self._announced_until - _ANNOUNCED_WITHIN_US
         past = unannounced & (old | last)
         # Lost, or never announced here: ours all the same if a sample saw it.
         orphans = np.flatnonzero(past & (self._holders.knows(traced.cookie, traced.closed) | traced.ours))
@@ -341,6 +347,7 @@ class EventLog:
         traced = np.concatenate((traced, np.ones(more, np.bool_)))
         counted = np.arange(n + more) < n
         _fill_endpoints(life, sockets)
+        self._holders.fill_endpoints(life)
         # A socket that was disconnected has lost its peer's port, and its counters with it.
         kept = (sockets.protocol != IPPROTO_TCP) | (sockets.remote_port != 0) | (life.remote_port == 0)
         sockets.activity[:, ~kept] = NEVER
@@ -348,7 +355,10 @@ class EventLog:
         owned = self._holders.of(sockets.cookie, life)
         closed_us = self._us(life.closed)
         read_by = np.concatenate((announced.read_by, closed_us[n:]))
-        last_seen = np.where(owned.last_seen == NEVER, self._sampled_at, owned.last_seen)
+        # One announced right after a sample may have ended before that.
+        late = read_by - self._sampled_at < _ANNOUNCED_WITHIN_US
+        unseen = np.where(late, self._sampled_before, self._sampled_at)
+        last_seen = np.where(owned.last_seen == NEVER, unseen, owned.last_seen)
         closed = Closed(
             sockets,
             life,
@@ -437,8 +447,8 @@ def _fill_endpoints(life: Lives, sockets: InetSockets) -> None:
 
 def _correct(life: Lives, sockets: InetSockets, rows: Mask) -> None:
     """Take the FIN out of the bytes received, and tell what only the counters do of an end."""
-    rows = rows & (sockets.protocol == IPPROTO_TCP)
     bytes_received = sockets.activity[FIELD["bytes_received"]]
+    rows = rows & (sockets.protocol == IPPROTO_TCP) & (bytes_received != NEVER)
     if not rows.any():
         return
     last = life.take(rows)

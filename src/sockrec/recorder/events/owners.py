@@ -62,6 +62,7 @@ class Holders:
         self._netns = netns
         self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
+        self._remnants: Ints = np.empty(0, np.int64)
         self._reading: tuple[int, Ints] | None = None
         self._listeners: dict[int, list[tuple[int, int, Owner]]] | None = None
 
@@ -80,8 +81,12 @@ class Holders:
             new = True
         return new
 
-    def observed(self, told: Ints, *, whole: bool) -> None:
-        """Note that the ledger took in a reading, `whole` or not; of the cookies `told` all is said."""
+    def observed(self, told: Ints, remnants: Ints, *, whole: bool) -> None:
+        """Note that the ledger took in a reading, `whole` or not; of the cookies `told` all is said.
+
+        Of the sockets `remnants`, the reading saw only what is left of them.
+        """
+        self._remnants = remnants
         self._listeners, self._reading = None, None
         if whole:
             self._fresh.clear()
@@ -101,6 +106,8 @@ class Holders:
     def seen(self, cookie: Ints, ended: Ints) -> Mask:
         """Mark the sockets that the last reading saw; `ended` in nanoseconds, or NEVER for not known."""
         mask: Mask = self._ledger.inet.find(cookie) >= 0
+        if len(self._remnants) and mask.any():
+            mask[mask] = ~np.isin(cookie[mask], self._remnants)
         if self._reading is None:
             return mask
         began, read = self._reading
@@ -127,6 +134,18 @@ class Holders:
             mask |= np.fromiter((key in self._limbo for key in cookie.tolist()), np.bool_, len(cookie))
         return mask
 
+    def fill_endpoints(self, lives: Lives) -> None:
+        """Take the endpoints of sockets of which no event told them from what a reading saw."""
+        rows = np.flatnonzero(lives.family == 0)
+        places = self._ledger.inet.find(lives.cookie[rows])
+        rows, places = rows[places >= 0], places[places >= 0]
+        condition = self._ledger.inet.condition
+        for name in ("family", "local_port", "remote_port"):
+            getattr(lives, name)[rows] = condition[INET_ROW[name]][places]
+        for name in ("local", "remote"):
+            halves = [condition[INET_ROW[f"{name}_{half}"]][places] for half in ("high", "low")]
+            getattr(lives, name)[rows] = np.stack(halves, axis=1).view(np.uint8)
+
     def of(self, cookie: Ints, lives: Lives) -> Owned:
         """Return the owners of sockets that ended; forgets those it had kept."""
         roster = self._ledger.inet
@@ -134,7 +153,7 @@ class Holders:
         state, last_seen = np.zeros(len(cookie), np.int64), np.full(len(cookie), NEVER)
         places = roster.find(cookie)
         sampled = self.seen(cookie, lives.closed)
-        seen = np.flatnonzero(places >= 0)
+        seen = np.flatnonzero((places >= 0) & sampled)
         state[seen] = roster.condition[INET_ROW["state"]][places[seen]]
         last_seen[seen] = roster.last_seen[places[seen]]
         numbers, index = np.unique(roster.condition[INET_ROW["owner"]][places[seen]], return_inverse=True)

@@ -42,8 +42,11 @@ class EventRows:
         for stopped in happened.listeners:
             rows = np.array([stopped.row])
             columns = self._sockets(stopped.closed, rows, "stopped listening") | _of_cause(stopped.cause)
-            if columns["not_before"][0] != columns["not_after"][0]:
-                columns["evidence"] = [_INFERRED if stopped.cause.word else "event"]
+            exact = columns["not_before"][0] == columns["not_after"][0]
+            if not exact and stopped.cause.word:
+                columns["evidence"] = [_INFERRED]
+            if stopped.cause.pid != stopped.closed.owned.of(stopped.row).pid:
+                columns["owner_evidence"] = ["event" if exact else _INFERRED]
             parts.append(batch(_SCHEMA, columns, self._constant))
         for row in self._others(happened):
             columns = {name: [value] for name, value in row.items()}

@@ -1,0 +1,1 @@
+"""Tests of what the recorder makes of events, on arrays made by hand."""

@@ -1,0 +1,146 @@
+"""Whose socket it was: what makes it ours, whose end its remnant tells of, and who listened for it."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from sockrec.kernel.endings import CAUSES
+from tests.recorder.events.stage import Stage, closed, stage
+from tests.recorder.events.support import CLOSE, ESTABLISHED, LISTEN, TIME_WAIT, Change, Script, connection
+
+__all__ = ["stage"]
+
+MS = 1_000_000  # nanoseconds
+US = 1000
+SECOND = 1_000_000
+A, B = 0xA0, 0xB0
+COOKIE = 77
+LIFE = connection(A, 1010 * MS, 1050 * MS)
+END = (1050 * MS + 20 * US, A, COOKIE)
+ANNOUNCED = [{"cookie": COOKIE}]
+BOTH = Script(LIFE, [END], announced=ANNOUNCED)
+OPEN = {"cookie": COOKIE, "state": ESTABLISHED, "inode": 5}
+FOREIGN = connection(B, 1030 * MS, 1058 * MS)
+FOREIGN_END = (1059 * MS, B, 500)
+
+
+def test_a_socket_read_without_a_cookie_is_ours_by_its_changes(stage: Stage) -> None:
+    """/proc/net has no cookies: the reading found its kernel address, and the end gives the cookie."""
+    stage.sample(0)
+    stage.sample(20_000, OPEN | {"cookie": 0}, script=Script(LIFE[:2]))
+    stage.drain(50_000, Script(LIFE[2:], [END]))
+    rows = closed(stage.drain(SECOND))
+    assert [(row.cookie, row.sampled, row.opened) for row in rows] == [(COOKIE, True, 1010_000)]
+
+
+def test_one_that_left_the_ledger_before_its_end_is_ours_by_its_cookie(stage: Stage) -> None:
+    stage.sample(0, OPEN)
+    # After a loss, no reading finds the kernel addresses of what was there before.
+    stage.drain(1000, Script(trace_lost=1))
+    stage.drain(50_000, Script(LIFE[2:]))
+    stage.sample(SECOND)
+    first = stage.drain(SECOND, Script(ends=[(3 * SECOND * US, A, COOKIE)]))
+    rows = closed(first) + closed(stage.drain(SECOND))
+    assert [(row.cookie, row.sampled, row.not_before) for row in rows] == [(COOKIE, True, 1050_000)]
+
+
+def test_last_counters_that_an_event_has_are_not_written_twice(stage: Stage) -> None:
+    stage.sample(0, OPEN, {"cookie": 78, "local_port": 4001, "state": ESTABLISHED, "inode": 6})
+    other = connection(B, 1010 * MS, 1050 * MS, local_port=4001)
+    disconnected = {"cookie": 78, "local_port": 0, "remote_port": 0}
+    script = Script([*LIFE, *other], [END, (1051 * MS, B, 78)], announced=[*ANNOUNCED, disconnected])
+    stage.drain(60_000, script)
+    stage.sample(1000)
+    assert stage.exact is not None
+    # The counters of the other are lost with its connection: the ledger has better ones.
+    assert stage.exact.told.tolist() == [COOKIE]
+
+
+def test_what_samples_have_passed_takes_no_memory(stage: Stage) -> None:
+    stage.sample(0, OPEN)
+    stage.drain(60_000, BOTH)
+    for _ in range(4):
+        stage.sample(SECOND)
+    log = stage.log
+    for moments in (log._left, log._closed, log._announced, log._ours, log._anybodys):
+        assert len(moments._key) == 0
+        assert not moments._added
+    assert len(log._chains) == len(log._lives) == len(log._waiting) == 0
+
+
+def test_a_remnants_end_is_that_of_the_announced_and_not_of_a_foreign_twin(stage: Stage) -> None:
+    stage.sample(0)
+    script = Script([*LIFE, *FOREIGN], [END, FOREIGN_END], announced=ANNOUNCED)
+    stage.sample(60_000, {"cookie": 9, "state": TIME_WAIT}, script=script)
+    assert stage.begun(9) == ("opened", 1050_000, 1050_000, "inferred")
+
+
+def test_a_remnant_seen_before_its_announcement_is_inferred_from_the_trace(stage: Stage) -> None:
+    stage.sample(0)
+    stage.sample(60_000, {"cookie": 9, "state": TIME_WAIT}, script=Script(LIFE, [END]))
+    assert stage.begun(9) == ("opened", 1050_000, 1050_000, "inferred")
+
+
+def test_a_remnant_in_a_reading_does_not_make_its_connection_sampled(stage: Stage) -> None:
+    """It had closed before that reading began."""
+    stage.sample(0)
+    happened = stage.sample(60_000, {"cookie": COOKIE, "state": TIME_WAIT}, script=BOTH)
+    assert [(row.cookie, row.sampled) for row in closed(happened)] == [(COOKIE, False)]
+
+
+def test_after_a_pause_moments_are_claimed_from_the_next_sample_on(stage: Stage) -> None:
+    """The only change to be found may be another namespace's: ours was left out."""
+    stage.sample(0)
+    stage.log.pause()
+    stage.sources.now += 10_000
+    stage.log.resume()
+    stage.sample(60_000, OPEN, script=Script(FOREIGN[:2]))
+    assert stage.begun(COOKIE)[3] == "sample"
+
+
+@pytest.mark.parametrize(
+    ("local", "pid"), [("10.0.0.5", 100), ("10.0.0.6", 200), ("10.0.0.7", None), ("::1", 300)]
+)
+def test_a_connection_is_of_who_listens_on_its_address(stage: Stage, local: str, pid: int | None) -> None:
+    listeners: list[dict[str, Any]] = [
+        {
+            "cookie": number,
+            "state": LISTEN,
+            "remote_port": 0,
+            "inode": number,
+            "owner": owner,
+            "local": address,
+            "remote": "::" if ":" in address else "0.0.0.0",
+            "local_port": port,
+        }
+        for number, (owner, address, port) in enumerate(
+            [(100, "10.0.0.5", 80), (200, "10.0.0.6", 80), (300, "::", 81)], 50
+        )
+    ]
+    stage.sample(0, *listeners)
+    port = 81 if ":" in local else 80
+    remote = "::2" if ":" in local else "10.0.0.9"
+    states = [(LISTEN, 3), (3, ESTABLISHED), (ESTABLISHED, 8), (8, 9), (9, CLOSE)]
+    changes = [
+        Change((1010 + n) * MS, A, old, new, port, 4000, local=local, remote=remote)
+        for n, (old, new) in enumerate(states)
+    ]
+    announced = [{"cookie": 9, "local": local, "remote": remote, "local_port": port, "remote_port": 4000}]
+    rows = closed(stage.drain(50_000, Script(changes, [(1030 * MS, A, 9)], announced=announced)))
+    assert [(row.cookie, row.pid) for row in rows] == [(9, pid)]
+
+
+@pytest.mark.parametrize(("port", "word"), [(4000, "timed out"), (4001, None)])
+def test_an_error_belongs_to_the_socket_with_its_endpoints(stage: Stage, port: int, word: str | None) -> None:
+    shut = Change(1031 * MS, A, ESTABLISHED, CLOSE)
+    error = Change(0, 0, CLOSE, CLOSE, port)
+    stage.drain(30_000, Script([*LIFE[:2], shut]))
+    script = Script(
+        ends=[END], errors=[(1031 * MS + 900, errno.ETIMEDOUT, error)], announced=ANNOUNCED
+    )  # the error comes one reading later
+    happened = stage.drain(30_000, script)
+    assert happened.closed is not None
+    assert [CAUSES[code] for code in happened.closed.lives.cause.tolist()] == [word]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sockrec.kernel.endings import CAUSES
 from sockrec.kernel.exits import Exit
 from sockrec.recorder.events import chains
 from sockrec.recorder.events.log import Lost
@@ -69,11 +70,19 @@ def test_a_loss_found_as_a_sample_is_taken_wants_another(stage: Stage) -> None:
     assert not stage.log.resync
 
 
-def test_after_a_loss_absence_tells_nothing(stage: Stage) -> None:
+def test_what_opened_after_a_loss_is_whole(stage: Stage) -> None:
     aborted = [Change(1041 * MS, A, CLOSE, 2, thread=9), Change(1042 * MS, A, 2, CLOSE, thread=9)]
-    script = Script(aborted, [(1042 * MS + US, A, COOKIE)], announced=ANNOUNCED)
+    end = (1042 * MS + US, A, COOKIE)
     stage.drain(40_000, Script(trace_lost=1))
-    happened = stage.drain(10_000, script)
+    happened = stage.drain(10_000, Script(aborted, [end], announced=ANNOUNCED))
+    assert happened.closed is not None
+    assert [CAUSES[code] for code in happened.closed.lives.cause.tolist()] == ["closed by us"]
+
+
+def test_after_a_loss_the_end_of_what_was_open_then_may_have_other_reasons(stage: Stage) -> None:
+    stage.drain(40_000, Script(trace_lost=1))
+    end = [Change(1042 * MS, A, 2, CLOSE, thread=9)]
+    happened = stage.drain(10_000, Script(end, [(1042 * MS + US, A, COOKIE)], announced=ANNOUNCED))
     assert happened.closed is not None
     assert happened.closed.lives.cause.tolist() == [0]
 

@@ -19,6 +19,8 @@ PATIENCE_US: Final = 1_000_000
 _EXITS_SOON_US: Final = 200_000
 Value = TypeVar("Value")
 
+# The end that a trace tells, and the one that a pidfd does, are of one process if no further apart.
+_SAME_END_US: Final = 500_000
 _KEPT: Final = 4096
 _EXECS_KEPT: Final = 7
 _OOM_KILLS_WITHIN_NS: Final = 60_000_000_000
@@ -139,7 +141,7 @@ class Causes:
                 program = self._program_of(end.pid) or (actor.program if actor else None)
                 _put(self._programs, end.pid, program)
             told = self._told_ends.get(end.pid)
-            if told is None or told < end.not_before - PATIENCE_US:
+            if told is None or told < end.not_before - _SAME_END_US:
                 self._untold[end.pid] = end
 
     def process_ends(self, now_us: int, *, at_once: bool = False) -> list[ProcessEnd]:
@@ -219,17 +221,16 @@ class Causes:
     ) -> Cause | None:
         """Say that a process closed it, and how it ended if it did so right then."""
         at_us = at_ns // 1000
-        if now_us < at_us + _EXITS_SOON_US and not at_once:
-            return None
         cause = Cause("close", pid, program)
         status = self._exit_of(pid, at_ns, at_ns + _EXITS_SOON_US * 1000)
-        if status is None:
-            end = self._ends.get(pid)
-            if end is None or not at_us <= end.not_after <= at_us + PATIENCE_US:
-                return cause
-            if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
-                return None
+        end = self._ends.get(pid)
+        ended = end is not None and at_us <= end.not_after <= at_us + PATIENCE_US
+        if status is None and end is not None and ended:
             status = end.status
+        if status is None and not at_once:
+            until = end.not_after + PATIENCE_US if end is not None and ended else at_us + _EXITS_SOON_US
+            if now_us < until:
+                return None
         if status is None:
             return cause
         number = status & 0x7F

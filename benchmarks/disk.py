@@ -32,6 +32,8 @@ _TICK: Final = 0.25
 _TEXT: Final = "netstat -antp text"
 _ZSTD_9: Final = f"{_TEXT}, zstd -9"
 _BARE: Final = "sockrec --counters-interval never"
+_NO_EVENTS: Final = "sockrec --no-events"
+_BARE_NO_EVENTS: Final = f"{_BARE} --no-events"
 _COUNTERS_US: Final = 60_000_000
 
 
@@ -40,7 +42,7 @@ def run(scale: Scale) -> Findings:
     say(f"disk: {scale.disk_samples} samples of {scale.disk_sockets:,} sockets")
     result = in_namespaces(
         "benchmarks.disk:measure",
-        300,
+        600,
         sockets=scale.disk_sockets,
         samples=scale.disk_samples,
         texts=scale.text_samples,
@@ -55,10 +57,11 @@ def run(scale: Scale) -> Findings:
         "Before each sample 2 % of the connections are replaced, bytes are sent over 10 % of them, and what "
         "was sent before the last one is read: the queues of 10 % of the sockets move, and counters of both "
         f"ends. All goes {round(1 / _TICK)} times as fast as at 1 s, the writing of counters too. sockrec: "
-        f"{scale.disk_samples} samples, sealed; the rest: the first {scale.text_samples} of them, text "
-        "compressed as one stream, by what its second half adds. Snapshots in Parquet: every row and column "
-        "that sockrec has of each sample, zstd, "
-        "dictionaries, by time.",
+        f"{scale.disk_samples} samples, sealed, with the events between them: of each connection that was "
+        "replaced the whole life of both its ends, last counters included. The rest: the first "
+        f"{scale.text_samples} of them, text compressed as one stream, by what its second half adds. "
+        "Snapshots in Parquet: every row and column that sockrec has of each sample, zstd, dictionaries, "
+        "by time.",
     )
     what = f"disk, {result['sockets']:,} sockets, 2 % churn, 10 % queue changes a sample"
     budgets = [
@@ -78,21 +81,30 @@ def measure(sockets: int, samples: int, texts: int) -> dict[str, Any]:
     """Record a population; return bytes a sample by what they are."""
     printed: list[bytes] = []
     with Population(sockets) as population, tempfile.TemporaryDirectory(prefix="sockrec-bench-") as folder:
-        bare, capture = Path(folder) / "bare", Path(folder) / "capture"
-        record(bare, _script(population, samples, 0, printed), None)
+        captures: dict[str, Path] = {}
         counters_us = round(_COUNTERS_US * _TICK)
-        record(capture, _script(population, samples, texts, printed), counters_us)
+        for name, pace, events in (
+            (_BARE_NO_EVENTS, None, False),
+            (_BARE, None, True),
+            (_NO_EVENTS, counters_us, False),
+            ("sockrec", counters_us, True),
+        ):
+            captures[name] = Path(folder) / str(len(captures))
+            shown = texts if name == "sockrec" else 0
+            record(captures[name], _script(population, samples, shown, printed), pace, events=events)
         taken = samples + 1  # it takes one more as it stops
-        sizes = {
-            "sockrec": _size(capture) / taken,
-            "sockrec, of that `sockets`": _size(capture / "sockets") / taken,
-            "sockrec, of that `activity`": _size(capture / "activity") / taken,
-            _BARE: _size(bare) / taken,
+        ours: dict[str, float] = {}
+        for name in ("sockrec", _NO_EVENTS, _BARE, _BARE_NO_EVENTS):
+            ours[name] = _size(captures[name]) / taken
+            for table in ("sockets", "activity", "events"):
+                if size := _size(captures[name] / table):
+                    ours[f"{name}, of that `{table}`"] = size / taken
+        sizes = ours | {
             _TEXT: sum(map(len, printed)) / texts,
             f"{_TEXT}, gzip": _marginal(printed, lambda text: gzip.compress(text, 6)),
             _ZSTD_9: _marginal(printed, _zstd(9)),
             f"{_TEXT}, zstd -19": _marginal(printed, _zstd(19)),
-            "whole snapshots in Parquet": _snapshots(capture, texts) / texts,
+            "whole snapshots in Parquet": _snapshots(captures["sockrec"], texts) / texts,
         }
         return {"sockets": population.sockets, "bytes": sizes}
 

@@ -1,7 +1,7 @@
 """Runs a measurement in network and PID namespaces of its own, where no other process's sockets count.
 
 Outside, `in_namespaces` starts it and takes its result; inside, it is pid 1, so all that it starts ends
-with it.
+with it. Without a PID namespace, it has to end that by itself.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _MOST_FILES: Final = 1 << 20
 
 
-def in_namespaces(target: str, seconds: float, **arguments: Any) -> Any:
+def in_namespaces(target: str, seconds: float, *, processes: bool = True, **arguments: Any) -> Any:
     """Call the function `module:name` in new namespaces; return what it returns, by way of JSON.
 
+    `processes`: whether in a PID namespace too, which hides from a recorder who connected and who closed.
     What it writes to stderr appears on ours. Raises `BenchmarkError` if it fails or takes too long.
     """
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = ["unshare", *mapped, "-n", "-p", "-f", "--mount-proc", "--kill-child", sys.executable]
+    private = ["-p", "-f", "--mount-proc", "--kill-child"] if processes else []
+    command = ["unshare", *mapped, "-n", *private, sys.executable]
     command += ["-m", "benchmarks.inside", target, json.dumps(arguments)]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds, cwd=ROOT, check=False)

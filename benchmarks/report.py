@@ -104,7 +104,8 @@ def _memory() -> int:
 
 def _rivals() -> list[str]:
     """Return names and versions of the tools, as they state them."""
-    flags = {"ss": "-V", "netstat": "-V", "lsof": "-v", "gcc": "--version", "zstd": "--version"}
+    flags = {"ss": "-V", "netstat": "-V", "lsof": "-v", "bpftrace": "--version"}
+    flags |= {"gcc": "--version", "zstd": "--version"}
     found = []
     for name, flag in flags.items():
         if shutil.which(name) is None:

@@ -32,6 +32,7 @@ _PACKAGES: Final = {
     "netstat": "net-tools",
     "lsof": "lsof",
     "unshare": "util-linux",
+    "bpftrace": "bpftrace",
 }
 _PSUTIL: Final = """
 import time, psutil
@@ -62,16 +63,25 @@ def install() -> None:
             return
 
 
+def compiled(source: Path, folder: Path) -> str:
+    """Compile a C program into a folder; return its path.
+
+    Raises `BenchmarkError` where it can't be: nothing can do without it.
+    """
+    program = str(folder / source.stem)
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise BenchmarkError("there is no C compiler: install gcc")
+    subprocess.run([compiler, "-O2", "-o", program, str(source)], check=True, timeout=60)
+    return program
+
+
 class CLoop:
-    """A C loop, compiled anew. Raises `BenchmarkError` where it can't be: nothing can do without it."""
+    """A C loop, compiled anew. Raises `BenchmarkError` where it can't be."""
 
     def __init__(self, source: Path = DUMP_LOOP) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sockrec-bench-")
-        self._program = str(Path(self._folder.name) / source.stem)
-        compiler = shutil.which("gcc") or shutil.which("cc")
-        if compiler is None:
-            raise BenchmarkError("there is no C compiler: install gcc")
-        subprocess.run([compiler, "-O2", "-o", self._program, str(source)], check=True, timeout=60)
+        self._program = compiled(source, Path(self._folder.name))
 
     def measure(self, dumps: int) -> float:
         """Return the CPU seconds of one turn, the median of a few."""

@@ -27,7 +27,46 @@ class Scale:
     startup_rounds: int
     kept_seconds: int
     """Length of the recording that keeps to its budget."""
+    event_rounds: int
+    event_seconds: int
+    """Length of the load of short connections that each watches in each round."""
+    loss_seconds: int
+    """Length of the load that must be recorded whole."""
+    steady_interval_ms: int
+    """Time between steady samples, in which events are drained."""
 
 
-FULL: Final = Scale("full", (1_000, 10_000, 100_000), 7, 3, 10_000, 240, 20, 24, 10_000, 9, 300)
-QUICK: Final = Scale("quick", (1_000, 10_000), 3, 2, 2_000, 30, 5, 0.1, 10_000, 3, 30)
+FULL: Final = Scale(
+    name="full",
+    sizes=(1_000, 10_000, 100_000),
+    rounds=7,
+    rival_rounds=3,
+    disk_sockets=10_000,
+    disk_samples=240,
+    text_samples=20,
+    hours=24,
+    day_sockets=10_000,
+    startup_rounds=9,
+    kept_seconds=300,
+    event_rounds=3,
+    event_seconds=8,
+    loss_seconds=60,
+    steady_interval_ms=1_000,
+)
+QUICK: Final = Scale(
+    name="quick",
+    sizes=(1_000, 10_000),
+    rounds=3,
+    rival_rounds=2,
+    disk_sockets=2_000,
+    disk_samples=30,
+    text_samples=5,
+    hours=0.1,
+    day_sockets=10_000,
+    startup_rounds=3,
+    kept_seconds=30,
+    event_rounds=1,
+    event_seconds=2,
+    loss_seconds=5,
+    steady_interval_ms=250,
+)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import rivals
+from benchmarks import rivals, with_events
 from benchmarks.inside import in_namespaces
 from benchmarks.populations import Population
 from benchmarks.recorded import Script, record
@@ -27,6 +27,8 @@ def run(scale: Scale) -> Findings:
     """Measure at each size and share of changes."""
     rivals.install()
     measured: dict[int, dict[str, Any]] = {}
+    compared: dict[int, dict[str, Any]] = {}
+    interval_us = 1000 * scale.steady_interval_ms
     for size in scale.sizes:
         say(f"steady: {size:,} sockets")
         measured[size] = in_namespaces(
@@ -35,19 +37,26 @@ def run(scale: Scale) -> Findings:
             sockets=size,
             rounds=scale.rounds,
             rival_rounds=scale.rival_rounds,
+            interval_us=interval_us,
         )
-    return Findings(
-        _budgets(measured), [_against_loops(measured), _against_tools(measured), _growth(measured)]
-    )
+        compared[size] = in_namespaces(
+            "benchmarks.with_events:measure",
+            240,
+            sockets=size,
+            rounds=scale.rounds,
+            interval_us=interval_us,
+        )
+    tables = [_against_loops(measured), with_events.table(compared, scale.steady_interval_ms)]
+    return Findings(_budgets(measured), [*tables, _against_tools(measured), _growth(measured)])
 
 
-def measure(sockets: int, rounds: int, rival_rounds: int) -> dict[str, Any]:
+def measure(sockets: int, rounds: int, rival_rounds: int, interval_us: int) -> dict[str, Any]:
     """Measure one population; return CPU seconds by share of changes and contestant, a value each round."""
     shares: dict[str, Rounds] = {str(share): {} for share in SHARES}
     loop = rivals.CLoop()
     with Population(sockets) as population, tempfile.TemporaryDirectory(prefix="sockrec-bench-") as folder:
         script = _script(population, loop, shares, rounds, rival_rounds)
-        record(Path(folder) / "capture", script)
+        record(Path(folder) / "capture", script, interval_us=interval_us)
         return {"sockets": population.sockets, "bytes": loop.bytes(), "shares": shares}
 
 
@@ -116,8 +125,9 @@ def _against_loops(measured: dict[int, dict[str, Any]]) -> Table:
         ("sockets", "changing", "sockrec", "C loop", "Python recv loop", "sockrec / C", "sockrec / Python"),
         rows,
         "sockrec: one whole sample of the recorder (dump, decode, match, owners, journal, counts), owners "
-        "known. Changing: that share of the connections was closed and replaced since the sample before. The "
-        "loops ask for the same TCP dump and throw it away.",
+        "known, with the events of the interval before it, which are taken in every tenth of a second. "
+        "Changing: that share of the connections was closed and replaced since the sample before. The loops "
+        "ask for the same TCP dump and throw it away.",
     )
 
 

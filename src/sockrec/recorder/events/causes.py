@@ -154,7 +154,8 @@ class Causes:
             _put(self._told_ends, pid, end.not_after)
             first, last = end.not_before * 1000, end.not_after * 1000
             exact = self._thread_exits.get(pid)
-            if exact is not None and first <= exact <= last:
+            # It begins to exit before its pidfd tells.
+            if exact is not None and first - _SAME_END_US * 1000 <= exact <= last:
                 first = last = exact
             told.append(ProcessEnd(pid, first, last, self._of_process(pid, self._programs.get(pid), last)))
         return told

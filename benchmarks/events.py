@@ -206,7 +206,8 @@ def _costs(taken: dict[str, Any], seconds: int) -> Table:
         "at a time, and do nothing with them. bpftrace prints into a file; a socket has five lines. What "
         "the kernel does for a watcher is in the load's own CPU, and in a kernel worker's. The namespace has "
         "ports from 10,000 on, and at most 1,000 TIME_WAIT remnants (tcp_max_tw_buckets): without that, a "
-        "minute of them would be 600,000 sockets in each sample, with events or without."
+        "minute of them would be 600,000 sockets in each sample, with events or without. The PID namespace "
+        "is the host's: in another one a recorder can't tell who connected."
     )
     columns = (
         *("who watches", "its CPU, µs a destroyed socket", "sockrec's events / it", "sockets told of"),

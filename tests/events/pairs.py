@@ -64,6 +64,12 @@ class Pair:
         self.server, _ = self.listener.accept()
         self.server.settimeout(10)
 
+    def let_go(self, *, client: bool, server: bool) -> None:
+        """Close the ends that are over."""
+        for end, over in ((self.client, client), (self.server, server)):
+            if over:
+                end.close()
+
     def close(self) -> None:
         """Close what is still open."""
         for end in (self.client, self.server, self.listener):

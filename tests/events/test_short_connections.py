@@ -84,7 +84,7 @@ def check(capture: Path, namespace: Namespace, counted: Counted, roles: tuple[st
         )
         evidence = "event" if role == "client" else "inferred"
         assert [(row["owner_evidence"], row["pid"]) for row in owners] == [(evidence, mine.pid)]
-        assert owners[0]["n"] > mine.connections * 0.8, "no sample saw most of them: this is what is tested"
+        assert owners[0]["n"] > mine.connections * 0.5, "no sample saw most of them: this is what is tested"
 
 
 def test_over_loopback_at_several_rates_beside_a_twin(netns: Namespace, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ UNION ALL
 SELECT e.*, runs.life, s.began_at, e.not_after,
     CASE WHEN s.began_at IS NULL THEN 'found' ELSE 'opened' END, 'inferred'
 FROM {ends} e JOIN base.runs runs ON runs.host = e.host AND runs.recording = e.recording
-ASOF LEFT JOIN base.whole s ON s.run = runs.run AND s.ended_at <= e.not_after
+ASOF LEFT JOIN base.whole s ON s.run = runs.run AND s.ended_at <= e.not_before
 WHERE NOT e.sampled AND e.kind IN ('closed', 'stopped listening') AND e.opened_at IS NULL"""
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from sockrec.model.tables import EVENTS
-from sockrec.recorder.events.log import Happened
+from sockrec.recorder.events.happened import Happened
 from sockrec.recorder.events.rows import EventRows
 from sockrec.recorder.ledger import Changes, Ledger
 from sockrec.recorder.rows import RowMaker

@@ -29,9 +29,9 @@ def seen(*sockets: dict[str, Any]) -> tuple[Ints, Condition]:
     return found.key, found.condition
 
 
-def moments(*known: tuple[int, int, int], latest: bool = False) -> Moments:
+def moments(*known: tuple[int, int, int]) -> Moments:
     """Return moments given as key, state, CLOCK_BOOTTIME microseconds."""
-    found = Moments(latest=latest)
+    found = Moments()
     for key, state, boot_us in known:
         found.add(numbers([key]), numbers([state]), numbers([at(boot_us)]))
     return found

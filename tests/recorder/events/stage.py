@@ -11,7 +11,8 @@ from sockrec.kernel.arrays import UnixSockets
 from sockrec.kernel.sockets import Reading
 from sockrec.recorder import observed
 from sockrec.recorder.events.exact import Exact
-from sockrec.recorder.events.log import EventLog, Happened
+from sockrec.recorder.events.happened import Happened
+from sockrec.recorder.events.log import EventLog
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.ownership import Owner

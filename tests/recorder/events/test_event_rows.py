@@ -9,7 +9,7 @@ import pytest
 
 from sockrec.kernel.exits import Exit
 from sockrec.model.tables import EVENTS, LAST_COUNTERS
-from sockrec.recorder.events.log import Happened
+from sockrec.recorder.events.happened import Happened
 from sockrec.recorder.events.rows import EventRows
 from sockrec.store import schema
 from tests.recorder.events.stage import Stage, stage

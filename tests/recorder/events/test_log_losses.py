@@ -7,7 +7,7 @@ import pytest
 from sockrec.kernel.endings import CAUSES
 from sockrec.kernel.exits import Exit
 from sockrec.recorder.events import chains
-from sockrec.recorder.events.log import Lost
+from sockrec.recorder.events.happened import Lost
 from tests.recorder.events.stage import Stage, closed, stage
 from tests.recorder.events.support import (
     ANCHOR,

@@ -95,6 +95,13 @@ class Chains:
         ours = np.unique(cookie[was_ours[over]])
         return Finished(finished.take(order), cookie[order], ends, np.isin(ends.cookie, ours))
 
+    def of(self, skaddr: int) -> Transitions:
+        """Return what is kept of the socket at a kernel address, which has not ended, in order."""
+        old = np.flatnonzero((self._old.skaddr == skaddr) & ~self._dead)
+        new = np.flatnonzero(self.recent.skaddr == skaddr)
+        found = joined(self._old.take(old), self.recent.take(new))
+        return found.take(np.argsort(found.times, kind="stable"))
+
     def settle(self, before_ns: int, ours: Ints) -> None:
         """Put those from before a reading away; `ours` are kernel addresses that it found."""
         past = self.recent.times < before_ns

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from socket import IPPROTO_TCP
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,15 @@ from sockrec.recorder.events import endpoints
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Rows
 
-_REMNANTS = (TIME_WAIT, FIN_WAIT2)
+NO_END: Final = int(np.iinfo(np.int64).max)
+_REMNANTS: Final = (TIME_WAIT, FIN_WAIT2)
 _PAIR = ("family", "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low")
 
 
 class Moments:
-    """Moments (recorded microseconds) of sockets in a state, by cookie or by pair of endpoints.
+    """Moments (recorded microseconds) of sockets in a state, by cookie or by pair of endpoints."""
 
-    Of the same socket and state the first moment counts, or the `latest`.
-    """
-
-    def __init__(self, *, latest: bool = False) -> None:
-        self._latest = latest
+    def __init__(self) -> None:
         self._key = self._state = self._time = np.empty(0, np.int64)
         self._added: list[tuple[Ints, Ints, Ints]] = []
 
@@ -37,39 +35,43 @@ class Moments:
 
     def forget(self, before: int) -> None:
         """Forget the moments before another."""
-        self._order()
+        self._put_in_order()
         kept = self._time >= before
         self._key, self._state, self._time = self._key[kept], self._state[kept], self._time[kept]
 
-    def _order(self) -> None:
-        """Put what was added in order, once somebody asks."""
+    def first(self, key: Ints, state: Ints) -> Ints:
+        """Return the first moment of each socket in its state, `NEVER` for those not here."""
+        self._put_in_order()
+        place = np.searchsorted(self._key, key)
+        return self._step(place, 1, key, lambda rows, places: self._state[places] == state[rows])
+
+    def latest(self, key: Ints, until: int) -> Ints:
+        """Return the last moment of each socket in any state that is not after another."""
+        self._put_in_order()
+        place = np.searchsorted(self._key, key, side="right") - 1
+        return self._step(place, -1, key, lambda _, places: self._time[places] <= until)
+
+    def _put_in_order(self) -> None:
+        """Order what was added by key and time, once somebody asks."""
         if not self._added:
             return
         parts = [(self._key, self._state, self._time), *self._added]
         key, state, time = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((-time if self._latest else time, state, key))
-        key, state, time = key[order], state[order], time[order]
-        first = np.ones(len(key), np.bool_)
-        first[1:] = (key[1:] != key[:-1]) | (state[1:] != state[:-1])
-        self._key, self._state, self._time = key[first], state[first], time[first]
+        order = np.lexsort((time, key))
+        self._key, self._state, self._time = key[order], state[order], time[order]
         self._added = []
 
-    def find(self, key: Ints, state: Ints) -> Ints:
-        """Return the moment of each socket in its state, `NEVER` for those not here."""
+    def _step(self, place: Rows, by: int, key: Ints, hits: Callable[[Rows, Rows], Mask]) -> Ints:
+        """Return the moment where each search hits, going from place to place while the key is the same."""
         found = np.full(len(key), NEVER)
-        if not len(key):
-            return found
-        self._order()
-        # A socket has a handful of states at most: step through them.
-        place = np.searchsorted(self._key, key)
         looking = np.arange(len(key))
         while len(looking):
-            looking = looking[place[looking] < len(self._key)]
+            looking = looking[(place[looking] >= 0) & (place[looking] < len(self._key))]
             looking = looking[self._key[place[looking]] == key[looking]]
-            hit = self._state[place[looking]] == state[looking]
+            hit = hits(looking, place[looking])
             found[looking[hit]] = self._time[place[looking[hit]]]
             looking = looking[~hit]
-            place[looking] += 1
+            place[looking] += by
         return found
 
 
@@ -82,7 +84,8 @@ class Exact:
     `announced` by when they had, `told` whose last counters are in an event. By endpoints: `remnants` have
     when they closed, the surest first, and `announced_pairs` by when. `half_closed` are the cookies of
     remnants in FIN_WAIT2. `namespace_of` tells a thread's network namespace at a moment, None if unknown.
-    `matched` are the kernel addresses that turned out to be ours, `remnant_keys` the cookies of new remnants.
+    `matched` are the kernel addresses that turned out to be ours, `left_at` those of sockets that left their
+    state and have not ended, by cookie; `remnant_keys` are the cookies of new remnants.
     """
 
     anchor_us: int
@@ -98,6 +101,7 @@ class Exact:
     half_closed: set[int]
     namespace_of: Callable[[int, int], int | None]
     matched: set[int] = field(default_factory=set)
+    left_at: dict[int, int] = field(default_factory=dict)
     remnant_keys: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     _pairs: Ints | None = None
     _order: Rows | None = None
@@ -116,21 +120,20 @@ class Exact:
         left = fresh & np.isin(state, _REMNANTS) & (column["inode"] == 0)
         places = np.flatnonzero(left)
         pairs = endpoints.mixed(column[name][places] for name in _PAIR)
-        found[places] = self.closed.find(key[places], np.zeros(len(places), np.int64))
+        found[places] = self.closed.latest(key[places], until)
         for moments in self.remnants:
             missing = found[places] == NEVER
-            zero = np.zeros(int(missing.sum()), np.int64)
-            found[places[missing]] = moments.find(pairs[missing], zero)
+            found[places[missing]] = moments.latest(pairs[missing], until)
         found[(found < after) | (found > until)] = NEVER
         inferred = found != NEVER
-        bound = self.announced_pairs.find(pairs, np.zeros(len(places), np.int64))
+        bound = self.announced_pairs.latest(pairs, NO_END)
         inferred[places[bound >= after[places]]] = True
         self.remnant_keys = key[inferred]
         half = np.flatnonzero(inferred & (state == FIN_WAIT2))
         self.half_closed.update(key[half].tolist())
         inferred |= ~fresh & self._is_half_closed(key, state == TIME_WAIT)
         waits = ~inferred & (state == TIME_WAIT)
-        found[waits] = self.closed.find(key[waits], np.zeros(int(waits.sum()), np.int64))
+        found[waits] = self.closed.latest(key[waits], until)
         rows = np.flatnonzero(
             ~inferred
             & ~waits
@@ -148,13 +151,15 @@ class Exact:
         `NEVER` where the moment is not known. It was in it at `after`, and no more at `until`.
         """
         column = dict(zip(INET_ROW, condition, strict=True))
-        found = self.left.find(key, column["state"].astype(np.int64))
+        found = self.left.first(key, column["state"].astype(np.int64))
         tcp = column["protocol"] == IPPROTO_TCP
         rows = np.flatnonzero(tcp & (found == NEVER) & (after >= self.complete_since))
-        self._match(rows, column, self.changes.old_state, found, after, until, last=False)
+        address = self._match(rows, column, self.changes.old_state, found, after, until, last=False)
         found[(found < after) | (found > until)] = NEVER
+        held = np.flatnonzero(address)
+        self.left_at.update(zip(key[held].tolist(), address[held].tolist(), strict=True))
         exact = found != NEVER
-        bound = self.announced.find(key, np.zeros(len(key), np.int64))
+        bound = self.announced.latest(key, NO_END)
         # It comes as TIME_WAIT begins.
         told = (
             ~exact & (column["state"] != TIME_WAIT) & (bound != NEVER) & (bound >= after) & (bound <= until)
@@ -180,14 +185,17 @@ class Exact:
         until: int,
         *,
         last: bool,
-    ) -> None:
+    ) -> Ints:
         """Fill in the moments of the changes to, or from, the states of some rows, by their endpoints.
+
+        Returns the kernel address of each socket so found, 0 for the others.
 
         All changes of that time are here. Where they are of one kernel address, it is the socket's; where
         they are of several, the namespaces of the threads that made them must tell.
         """
+        address_of = np.zeros(len(found), np.int64)
         if not len(rows) or not len(self.changes):
-            return
+            return address_of
         pairs, order = self._sorted()
         wanted = endpoints.mixed(column[name][rows] for name in _PAIR)
         first = np.searchsorted(pairs, wanted)
@@ -198,19 +206,22 @@ class Exact:
         may = (states[places] == column["state"][row]) & (times >= after[row]) & (times <= until)
         row, times, address = row[may], times[may], self.changes.skaddr[places[may]]
         if not len(row):
-            return
+            return address_of
         starts = np.flatnonzero(np.diff(row, prepend=-1))
         lowest, highest = np.minimum.reduceat(address, starts), np.maximum.reduceat(address, starts)
         pick = np.maximum if last else np.minimum
         alone = lowest == highest
         found[row[starts[alone]]] = pick.reduceat(times, starts)[alone]
         self.matched.update(lowest[alone].tolist())
+        address_of[row[starts[alone]]] = lowest[alone]
         for group in np.flatnonzero(~alone).tolist():
             some = slice(starts[group], starts[group + 1] if group + 1 < len(starts) else None)
             ours = [one for one in set(address[some].tolist()) if self._is_ours(one)]
             if len(ours) == 1:
                 found[row[starts[group]]] = pick.reduce(times[some][address[some] == ours[0]])
                 self.matched.add(ours[0])
+                address_of[row[starts[group]]] = ours[0]
+        return address_of
 
     def _is_ours(self, skaddr: int) -> bool:
         """Say whether a socket of several with the same endpoints is of this namespace."""

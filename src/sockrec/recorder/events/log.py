@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from socket import IPPROTO_TCP
 from typing import Final
 
 import numpy as np
 
 from sockrec.kernel import endings, host, process_events, transitions
-from sockrec.kernel.arrays import FIELD, InetSockets
+from sockrec.kernel.arrays import InetSockets
 from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.destroyed import Destroyed
-from sockrec.kernel.process_events import Exec
 from sockrec.kernel.sockets import Reading
 from sockrec.kernel.tracing import SETTLED_US, Trace
-from sockrec.model.states import LISTEN
+from sockrec.kernel.transitions import Cookies
+from sockrec.model.states import CLOSE, LISTEN
 from sockrec.recorder.events import chains, marks
-from sockrec.recorder.events.causes import Cause, Causes, Closing, ProcessEnd
-from sockrec.recorder.events.chains import Chains
+from sockrec.recorder.events.announced import Announced, correct, fill_endpoints, unannounced
+from sockrec.recorder.events.causes import Causes, Closing
+from sockrec.recorder.events.chains import Chains, Finished
 from sockrec.recorder.events.exact import Exact, Moments
+from sockrec.recorder.events.happened import Closed, Happened, Lost, StoppedListening
 from sockrec.recorder.events.lives import Lives, lives
-from sockrec.recorder.events.owners import Holders, Owned
+from sockrec.recorder.events.owners import Holders
 from sockrec.recorder.events.people import People
 from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.ledger import Ledger
@@ -34,64 +34,6 @@ _ANNOUNCED_WITHIN_US: Final = 100_000
 _ANNOUNCED_SOON_US: Final = 3_000
 _READING_AND_NEXT: Final = 2
 _NEVER_COMPLETE: Final = int(np.iinfo(np.int64).max)
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Events of a source were lost between two moments, in recorded microseconds.
-
-    A `count` of None: all from then on.
-    """
-
-    what: str
-    count: int | None
-    not_before: int
-    not_after: int
-
-
-@dataclass(slots=True)
-class Closed:
-    """Sockets that ended, n of them: what was announced, what was traced, who held them.
-
-    Times are recorded microseconds. `counted` marks those whose `sockets` are what was announced;
-    of the others only the cookie is. `lives` of those that were not traced are blank.
-    """
-
-    sockets: InetSockets
-    lives: Lives
-    counted: Mask
-    not_before: Ints
-    not_after: Ints
-    owned: Owned
-
-    def __len__(self) -> int:
-        return len(self.not_after)
-
-
-@dataclass(frozen=True, slots=True)
-class StoppedListening:
-    """A row of `Closed` that was a listener, with its cause."""
-
-    closed: Closed
-    row: int
-    cause: Cause
-
-
-@dataclass(slots=True)
-class Happened:
-    """What is to be written of one drain; `plain` are the rows of `closed` that were no listeners."""
-
-    closed: Closed | None = None
-    plain: Rows = field(default_factory=lambda: np.empty(0, np.intp))
-    listeners: list[StoppedListening] = field(default_factory=list)
-    processes: list[ProcessEnd] = field(default_factory=list)
-    execs: list[tuple[Exec, str | None]] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
-
-    @property
-    def nothing(self) -> bool:
-        """Say whether there is no row to write."""
-        return not (len(self.plain) or self.listeners or self.processes or self.execs or self.lost)
 
 
 class EventLog:
@@ -118,13 +60,14 @@ class EventLog:
         self._traced_until = self._announced_until = 0
         self._complete_since = self._sampled_at = self._sampled_before = host.boot_us() + self._anchor
         self._left, self._closed, self._announced = Moments(), Moments(), Moments()
-        self._ours, self._anybodys, self._untraced = (Moments(latest=True) for _ in range(3))
+        self._ours, self._anybodys, self._untraced = (Moments() for _ in range(3))
         self._told: list[Ints] = []
         self._half_closed: set[int] = set()
+        self._told_early: set[int] = set()
         self._latest = chains.none()
         self._lives = Lives.blank(np.empty(0, np.int64))
         self._whole_since = NEVER
-        self._waiting = _Announced.none()
+        self._waiting = Announced.none()
         self._closing: list[tuple[Closed, int, Closing]] = []
 
     def settles_in_us(self, boot_us: int) -> int:
@@ -140,7 +83,7 @@ class EventLog:
         A `reading` was just made, and the ledger will take it in next.
         """
         if reading is not None:
-            self._holders.reading(reading.began_us * 1000, reading.inet.cookie)
+            self._holders.reading(reading)
         happened = Happened()
         now = host.boot_us()
         if self._paused_at is not None:
@@ -234,6 +177,7 @@ class EventLog:
         if self._half_closed:
             self._half_closed.difference_update(self._ledger.inet.gone.key.tolist())
         self._sources.keep(self._holders.watched())
+        self._tell_early(exact)
         if not whole:
             return
         self._chains.settle(began_us * 1000, np.fromiter(exact.matched, np.int64, len(exact.matched)))
@@ -279,7 +223,7 @@ class EventLog:
         finished = self._chains.add(chains.joined(changes, marks.of(trace, near)), ends)
         self._just_ended = finished.changes
         found = lives(finished, endings.ended_in_interrupt(trace), whole_since=self._whole_since)
-        self._lives = Lives.concat([self._lives, found])
+        self._lives = Lives.concat([self._lives, found.take(self._untold(found.cookie))])
         closed, zero = self._us(found.closed), np.zeros(len(found), np.int64)
         known = self._holders.seen(found.cookie, found.closed)
         self._closed.add(found.cookie[known], zero[known], closed[known])
@@ -292,6 +236,33 @@ class EventLog:
         )
         if self._holders.listening(changes):
             sources.keep(self._holders.watched())
+
+    def _tell_early(self, exact: Exact) -> None:
+        """Tell of connections that are over while their programs still hold the sockets.
+
+        Their last counters are told by the sample before: the kernel announces them much later.
+        """
+        for key in self._ledger.inet.gone.key.tolist():
+            address = exact.left_at.get(key)
+            chain = None if address is None else self._chains.of(address)
+            if chain is None or CLOSE not in chain.new_state:
+                continue
+            end = Cookies(chain.times[-1:], chain.skaddr[-1:], np.array([key]))
+            cookie = np.full(len(chain), key)
+            found = lives(
+                Finished(chain, cookie, end, np.ones(1, np.bool_)),
+                np.zeros(1, np.bool_),
+                whole_since=self._whole_since,
+            )
+            found.ended -= 2 * _ANNOUNCED_WITHIN_US * 1000
+            self._lives = Lives.concat([self._lives, found])
+            self._told_early.add(key)
+
+    def _untold(self, cookie: Ints) -> Rows:
+        """Return the rows of the sockets that were not told of while their programs still held them."""
+        if not self._told_early:
+            return np.arange(len(cookie))
+        return np.flatnonzero([one not in self._told_early for one in cookie.tolist()])
 
     def _exits(self, exits: ProcessExits, happened: Happened) -> None:
         if exits.lost:
@@ -309,7 +280,9 @@ class EventLog:
         cookie, read_by = destroyed.sockets.cookie, destroyed.read_by + self._anchor
         mine = self._holders.seen(cookie, np.full(len(cookie), NEVER))
         self._announced.add(cookie[mine], np.zeros(int(mine.sum()), np.int64), read_by[mine])
-        self._waiting = self._waiting.joined(_Announced(destroyed.sockets, read_by))
+        fresh = Announced(destroyed.sockets, read_by).take(self._untold(cookie))
+        self._told_early.difference_update(cookie.tolist())
+        self._waiting = self._waiting.joined(fresh)
 
     def _tell(self, happened: Happened, *, last: bool) -> None:
         """Put together what was announced and what was traced, as far as both are there."""
@@ -339,19 +312,19 @@ class EventLog:
         self._lives = traced.take(unannounced & ~past)
 
     def _close(
-        self, happened: Happened, announced: _Announced, life: Lives, orphans: Lives, traced: Mask
+        self, happened: Happened, announced: Announced, life: Lives, orphans: Lives, traced: Mask
     ) -> None:
         n, more = len(announced), len(orphans)
-        sockets = InetSockets.concat([announced.sockets, _unannounced(orphans)])
+        sockets = InetSockets.concat([announced.sockets, unannounced(orphans)])
         life = Lives.concat([life, orphans])
         traced = np.concatenate((traced, np.ones(more, np.bool_)))
         counted = np.arange(n + more) < n
-        _fill_endpoints(life, sockets)
+        fill_endpoints(life, sockets)
         self._holders.fill_endpoints(life)
         # A socket that was disconnected has lost its peer's port, and its counters with it.
         kept = (sockets.protocol != IPPROTO_TCP) | (sockets.remote_port != 0) | (life.remote_port == 0)
         sockets.activity[:, ~kept] = NEVER
-        _correct(life, sockets, traced & counted & kept)
+        correct(life, sockets, traced & counted & kept)
         owned = self._holders.of(sockets.cookie, life)
         closed_us = self._us(life.closed)
         read_by = np.concatenate((announced.read_by, closed_us[n:]))
@@ -404,76 +377,3 @@ class EventLog:
         """Return CLOCK_BOOTTIME nanoseconds as recorded microseconds."""
         result: Ints = np.where(times == NEVER, NEVER, times // 1000 + self._anchor)
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Announced:
-    """Announcements that wait for their moments; `read_by` in recorded microseconds."""
-
-    sockets: InetSockets
-    read_by: Ints
-
-    def __len__(self) -> int:
-        return len(self.read_by)
-
-    @classmethod
-    def none(cls) -> _Announced:
-        return cls(InetSockets.empty(), np.empty(0, np.int64))
-
-    def joined(self, other: _Announced) -> _Announced:
-        if not len(self):
-            return other
-        sockets = InetSockets.concat([self.sockets, other.sockets])
-        return _Announced(sockets, np.concatenate((self.read_by, other.read_by)))
-
-    def take(self, rows: Rows) -> _Announced:
-        if len(rows) == len(self):
-            return self
-        columns = {
-            each.name: getattr(self.sockets, each.name)[..., rows]
-            if each.name == "activity"
-            else getattr(self.sockets, each.name)[rows]
-            for each in dataclasses.fields(InetSockets)
-        }
-        return _Announced(InetSockets(**columns), self.read_by[rows])
-
-
-def _fill_endpoints(life: Lives, sockets: InetSockets) -> None:
-    """Take the endpoints of sockets that were not traced from their announcements."""
-    rows = np.flatnonzero((life.family == 0) | ((life.remote_port == 0) & (sockets.remote_port != 0)))
-    for name in ("family", "local", "remote", "local_port", "remote_port"):
-        getattr(life, name)[rows] = getattr(sockets, name)[rows]
-
-
-def _correct(life: Lives, sockets: InetSockets, rows: Mask) -> None:
-    """Take the FIN out of the bytes received, and tell what only the counters do of an end."""
-    bytes_received = sockets.activity[FIELD["bytes_received"]]
-    rows = rows & (sockets.protocol == IPPROTO_TCP) & (bytes_received != NEVER)
-    if not rows.any():
-        return
-    last = life.take(rows)
-    ends = chains.blank(len(last))
-    ends.old_state, ends.thread, ends.times = last.last_state, last.closer, last.closed
-    bytes_received[rows] = endings.bytes_from_peer(
-        ends,
-        last.cause,
-        last.ended,
-        last.interrupted,
-        bytes_received[rows],
-        sockets.activity[FIELD["recv_q"], rows],
-    )
-    life.cause[rows] = endings.unanswered(
-        last.cause, last.last_state, sockets.activity[FIELD["send_q"], rows]
-    )
-
-
-def _unannounced(orphans: Lives) -> InetSockets:
-    """Return what is known of sockets whose announcement is missing."""
-    sockets = InetSockets.allocate(len(orphans))
-    for column in dataclasses.fields(InetSockets):
-        getattr(sockets, column.name)[...] = 0
-    sockets.activity[...] = NEVER
-    sockets.protocol[:] = IPPROTO_TCP
-    for name in ("cookie", "family", "local", "remote", "local_port", "remote_port"):
-        getattr(sockets, name)[...] = getattr(orphans, name)
-    return sockets

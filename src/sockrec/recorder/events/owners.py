@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from sockrec.kernel.sockets import Reading
 from sockrec.kernel.transitions import Transitions
-from sockrec.model.states import LISTEN
+from sockrec.model.states import FIN_WAIT2, LISTEN, TIME_WAIT
 from sockrec.recorder.events.lives import CLIENT, Lives
 from sockrec.recorder.events.people import People
 from sockrec.recorder.ledger import Ledger
@@ -99,9 +100,12 @@ class Holders:
             if len(self._limbo) > _LIMBO:
                 self._limbo.popitem(last=False)
 
-    def reading(self, began_ns: int, cookie: Ints) -> None:
-        """Learn of the sockets in a reading that the ledger has yet to take in."""
-        self._reading = (began_ns, cookie)
+    def reading(self, reading: Reading) -> None:
+        """Learn of the sockets in a reading that the ledger has yet to take in, remnants left out."""
+        sockets = reading.inet
+        remnant = (sockets.state == TIME_WAIT) | ((sockets.state == FIN_WAIT2) & (sockets.inode == 0))
+        cookie = sockets.cookie[~remnant] if remnant.any() else sockets.cookie
+        self._reading = (reading.began_us * 1000, cookie)
 
     def seen(self, cookie: Ints, ended: Ints) -> Mask:
         """Mark the sockets that the last reading saw; `ended` in nanoseconds, or NEVER for not known."""

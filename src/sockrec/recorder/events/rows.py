@@ -13,8 +13,8 @@ from sockrec.kernel.endings import CAUSES
 from sockrec.model.tables import EVENTS, LAST_COUNTERS
 from sockrec.recorder.columns import FAMILIES, PROTOCOLS, Columns, address_texts, batch, named
 from sockrec.recorder.events.causes import Cause
+from sockrec.recorder.events.happened import Closed, Happened
 from sockrec.recorder.events.lives import CLIENT, SERVER
-from sockrec.recorder.events.log import Closed, Happened
 from sockrec.recorder.seen import NEVER, Ints, Rows
 from sockrec.store import schema
 

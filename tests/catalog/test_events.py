@@ -111,6 +111,7 @@ def test_remnants_in_time_wait_make_no_events(tmp_path: Path) -> None:
     part.closed(3, 3.25, 3.5)
     part.connection(3, 4, 8, state="TIME_WAIT")
     part.exactly(3.5)
+    part.rows["sockets"][-1] |= {"begun_evidence": "inferred"}
     # The same without events.
     part.connection(4, 4, 8, state="TIME_WAIT")
     part.write()

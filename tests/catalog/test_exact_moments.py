@@ -127,6 +127,7 @@ def test_changes_tell_of_what_no_sample_saw(tmp_path: Path) -> None:
     part.closed(2, 3.25, 3.5)
     part.connection(2, 4, 7, state="TIME_WAIT")
     part.exactly(3.5)
+    part.rows["sockets"][-1] |= {"begun_evidence": "inferred"}
     part.stopped(3, 4.5, sampled=False, opened_at=began(4.25), cause="close")
     part.closed(4, None, 5.5)
     part.write()

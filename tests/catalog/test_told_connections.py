@@ -74,6 +74,7 @@ def test_its_remnant_in_time_wait_is_no_second_one(tmp_path: Path) -> None:
     one.closed(2, 3.25, 3.5)
     one.connection(2, 4, 4, "opened", "carried", state="TIME_WAIT")
     one.exactly(3.5)
+    one.rows["sockets"][-1] |= {"begun_evidence": "inferred"}
     one.connection(3, 4, 4, "opened", "carried", state="TIME_WAIT")  # of this no event tells
     one.write()
     two = Part(tmp_path, 5, 9, part=1)

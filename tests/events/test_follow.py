@@ -57,7 +57,7 @@ def test_it_prints_each_thing_once_while_it_happens_and_ends_with_the_recording(
         Load(tmp_path, netns, port=9001, count=1000, rate=1000) as other,
     ):
         with recorded(netns, capture) as recorder:
-            follower = Follower(capture, "--port", "9000")
+            follower = Follower(capture, "--port", "9000", "--from", "start")
             counted = load.run()
             done = time.monotonic()
             other.run()

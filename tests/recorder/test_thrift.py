@@ -20,7 +20,7 @@ class Played:
         self.now_us, self.cpu_us = 77 * SECOND, 0
         self.samples: list[int] = []
         monkeypatch.setattr(host, "boot_us", lambda: self.now_us)
-        monkeypatch.setattr(thrift, "_cpu_us", lambda: self.cpu_us)
+        monkeypatch.setattr(thrift, "cpu_us", lambda: self.cpu_us)
         self.thrift = Thrift(share, startup_us)
 
     def run(self, ticks: int, first_us: int, sample_us: int, listeners_us: int) -> None:

@@ -34,6 +34,7 @@ class Thrift:
         self._began_us = self._at_us = host.boot_us()
         self._sampled_tick = 0
         self._startup_us = startup_us
+        self._events_us = 0
         self._first_us: int | None = None
         self._first_paid_us = 0
         self.percent = 0.0
@@ -46,7 +47,9 @@ class Thrift:
     def spend_on_events(self, began_us: int) -> None:
         """Take what was spent since the process had used `began_us` of CPU time (`cpu_us`) as for events."""
         if self._events is not None:
-            self._events.spend(host.boot_us(), cpu_us() - began_us)
+            took_us = cpu_us() - began_us
+            self._events.spend(host.boot_us(), took_us)
+            self._events_us += took_us
 
     @property
     def events_too_dear(self) -> bool:
@@ -77,15 +80,17 @@ class Thrift:
     def account(self, tick: int) -> None:
         """Take what was spent since the last tick off the budget; it tells what a sample costs."""
         now_us, spent_us = host.boot_us(), cpu_us()
+        # Samples do not become fewer for events, which have a budget of their own.
+        took_us, self._events_us = spent_us - self._spent_us - self._events_us, 0
         if tick == self._sampled_tick:
-            self._cost.add(spent_us - self._spent_us)
+            self._cost.add(took_us)
         if self._first_us is None:
-            self._first_us = self._startup_us + spent_us - self._spent_us
+            self._first_us = self._startup_us + took_us
         elif self._budget is not None:
             due_us = self._first_us * min(1.0, (now_us - self._began_us) / _FIRST_OVER_US)
             repaid_us = round(due_us) - self._first_paid_us
             self._first_paid_us += repaid_us
-            self._budget.spend(now_us, spent_us - self._spent_us + repaid_us)
+            self._budget.spend(now_us, took_us + repaid_us)
         self.percent = 100 * (spent_us - self._spent_us) / max(1, now_us - self._at_us)
         self._spent_us, self._at_us = spent_us, now_us
 

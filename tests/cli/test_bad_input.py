@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sockrec.model.tables import FORMAT_VERSION
 from tests.support.command import answer, sockrec
 
 SAMPLE = Path(__file__).parent.parent.parent / "sample_captures" / "port-7071" / "capture"
@@ -81,14 +82,14 @@ def test_a_damaged_segment_is_left_out_and_named(capture: Path, harm: Callable[[
     segment.write_bytes(harm(segment.read_bytes()))
     done = sockrec("when", "-C", capture, *WHEN[1:])
     assert done.returncode == 0
-    assert "stopped listening between" in done.stdout
+    assert "stopped listening at" in done.stdout
     assert done.stderr.count("\n") == 1
     assert str(segment) in done.stderr
 
 
 def test_a_newer_format_asks_for_an_upgrade(capture: Path) -> None:
     (facts,) = capture.glob("recordings/*/*.json")
-    facts.write_text(facts.read_text().replace('"format_version": 1', '"format_version": 99'))
+    facts.write_text(facts.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
     _one_line(("info", "-C", str(capture)), 3, "99.*upgrade")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.support.command import CLEAN, SOCKREC, answer, sockrec
 
 STOPPED = (
-    r"port 7071 \(tcp {address}:7071\) stopped listening between .*: myapp\[(\d+)\]; "
+    r"port 7071 \(tcp {address}:7071\) stopped listening at .* \(exact\): "
+    r"myapp\[(\d+)\] was killed by SIGSEGV, sent by [^;]*; "
     r"listening again .* as myapp\[(\d+)\]"
 )
 

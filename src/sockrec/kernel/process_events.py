@@ -40,7 +40,7 @@ _LOST: Final = {
 EXEC_CLOSES_WITHIN: Final = 1_000_000
 """Nanoseconds: usually a few thousand; a program takes longer to be loaded."""
 
-_EXEC_RENAMES_WITHIN: Final = 10_000_000
+_EXEC_RENAMES_WITHIN: Final = 1_000_000_000
 # siginfo_t.si_code of what processes send: kill(2), sigqueue(3), tgkill(2).
 _SENT: Final = (0, -1, -6)
 

@@ -65,7 +65,12 @@ def state_names(state: Ints, connected: np.ndarray[Any, np.dtype[np.bool_]]) -> 
 def address_texts(high: Ints, low: Ints, ipv6: np.ndarray[Any, np.dtype[np.bool_]]) -> list[str]:
     """Return addresses, given as halves of their 16 bytes, as text."""
     raw = np.stack((high, low), axis=1).view("V16").ravel().tolist()
-    return [_address(bytes(one), six) for one, six in zip(raw, ipv6.tolist(), strict=True)]
+    if ipv6.all() or not ipv6.any():
+        # Most of many are a few: each is looked up once.
+        six = bool(ipv6.any())
+        known = {one: _address(one, six) for one in set(raw)}
+        return [known[one] for one in raw]
+    return [_address(one, six) for one, six in zip(raw, ipv6.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=65_536)

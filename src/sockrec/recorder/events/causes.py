@@ -148,7 +148,9 @@ class Causes:
         """Return the processes that ended and of which no more will be known."""
         told, self._inferred_ends = self._inferred_ends, []
         for pid, end in list(self._untold.items()):
-            if end.status is None and now_us < end.not_after + PATIENCE_US and not at_once:
+            traced = not self._until or self._until >= end.not_after * 1000
+            patient = end.status is None or not traced
+            if patient and now_us < end.not_after + PATIENCE_US and not at_once:
                 continue
             del self._untold[pid]
             _put(self._told_ends, pid, end.not_after)
@@ -212,10 +214,14 @@ class Causes:
             if status is None and patient:
                 return None
         cause = self._of_status(pid, self._name(pid, closing, actor), time, status)
+        self._tell_end(pid, exited, cause)
+        return cause
+
+    def _tell_end(self, pid: int, exited: int, cause: Cause) -> None:
+        """Tell of the end of a process too that was not watched."""
         if pid not in self._told_ends and pid not in self._untold:
             _put(self._told_ends, pid, exited // 1000)
             self._inferred_ends.append(ProcessEnd(pid, exited, exited, cause))
-        return cause
 
     def _closed(
         self, pid: int, program: str | None, at_ns: int, now_us: int, *, at_once: bool
@@ -223,7 +229,7 @@ class Causes:
         """Say that a process closed it, and how it ended if it did so right then."""
         at_us = at_ns // 1000
         cause = Cause("close", pid, program)
-        status = self._exit_of(pid, at_ns, at_ns + _EXITS_SOON_US * 1000)
+        status = self._exit_of(pid, program, at_ns, at_ns + _EXITS_SOON_US * 1000)
         end = self._ends.get(pid)
         ended = end is not None and at_us <= end.not_after <= at_us + PATIENCE_US
         if status is None and end is not None and ended:
@@ -237,10 +243,12 @@ class Causes:
         number = status & 0x7F
         return replace(cause, signal=number) if number else replace(cause, exit_code=status >> 8 & 0xFF)
 
-    def _exit_of(self, pid: int, first_ns: int, last_ns: int) -> int | None:
+    def _exit_of(self, pid: int, program: str | None, first_ns: int, last_ns: int) -> int | None:
         """Return the status of a process whose last thread was announced to exit between two moments."""
         for thread, told in self._announced_of.get(pid, {}).items():
             if thread in self._last_threads and first_ns <= told.time <= last_ns:
+                exited = self._last_threads[thread]
+                self._tell_end(pid, exited, self._of_status(pid, program, exited, told.status))
                 return told.status
         return None
 

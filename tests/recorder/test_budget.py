@@ -99,7 +99,7 @@ def test_samples_are_spread_evenly_once_it_is_short(share: float, interval_us: i
         simulate(Budget(share, 0), interval_us, 150 + 40 * load * interval_us / SECOND, lambda _: cost)
     )[-10:]
     mean = sum(settled) / len(settled)
-    assert max(settled) - min(settled) <= max(4 * interval_us, mean * 0.3)
+    assert max(settled) - min(settled) <= max(4 * interval_us, mean * 0.35)
 
 
 def test_a_sample_that_takes_more_than_a_minutes_share_is_taken_ever_so_seldom() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from sockrec.recorder.events.exact import Exact
 from sockrec.recorder.events.log import EventLog
 from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.ledger import Ledger
+from sockrec.recorder.stop import Stop
 from sockrec.recorder.thrift import Thrift, cpu_us
 from sockrec.recorder.ticks import Ticks
 from sockrec.recorder.writer import Writer
@@ -84,7 +84,7 @@ class Recorder:
     def __init__(self, capture: Path, options: Options, recording: str, startup_us: int = 0) -> None:
         self.options = options
         self.status = Status()
-        self.stop = threading.Event()
+        self.stop = Stop()
         self._recording = recording
         self._layout = layout.Layout(capture)
         self._host = host.hostname()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Final
 
 from sockrec.kernel import host
+from sockrec.recorder.stop import Stop
 
 # Two samples shall begin less than one interval apart, so that an answer's bounds are: a tick comes
 # early by more than a busy kernel is late in waking us, who go behind everybody else, and than a
@@ -22,7 +22,7 @@ class Ticks:
     A tick that was missed is counted and left out: there is never a burst to catch up.
     """
 
-    def __init__(self, interval_us: int, for_us: int | None, stop: threading.Event) -> None:
+    def __init__(self, interval_us: int, for_us: int | None, stop: Stop) -> None:
         self.began_us = host.boot_us()
         self.number = 0
         self.missed = 0

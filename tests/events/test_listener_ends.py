@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -180,6 +181,7 @@ def _wait_for_exec(program: Program) -> None:
     path = Path(f"/proc/{program.pid}/comm")
     for _ in range(100_000):
         if path.read_text() == "sleep\n":
+            time.sleep(0.05)  # it has its name before its sockets are closed
             return
     raise AssertionError("it did not become another program")
 

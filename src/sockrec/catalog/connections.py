@@ -51,6 +51,7 @@ WITH seen AS (
         arg_min(s.program, s.first_seen) FILTER (s.pid IS NOT NULL) AS first_program,
         arg_max_null(s.holders, {_ORDER}) AS holders,
         min(s.first_seen) AS first_seen, max(s.last_seen) AS last_seen,
+        bool_and(s.state = 'SYN_RECV') AND bool_or(s.ended_as = 'closed') AS requested,
         bool_or(s.state = 'SYN_RECV') AS accepting, bool_or(s.state = 'SYN_SENT') AS connecting,
         bool_or(s.state NOT IN ('SYN_SENT', 'SYN_RECV', 'CLOSE')) AS established
     FROM main.sockets s JOIN base.runs runs ON runs.host = s.host AND runs.recording = s.recording
@@ -59,7 +60,8 @@ WITH seen AS (
         s.remote_address, s.remote_port, s.socket_id
 ), sampled AS (
 SELECT c.host, c.life, c.netns, c.socket_id, 'tcp' AS protocol, c.family, c.local_address, c.local_port,
-    c.remote_address, c.remote_port, c.accepting, c.connecting, c.established, c.first_pid, c.first_program,
+    c.remote_address, c.remote_port, c.requested, c.accepting, c.connecting, c.established, c.first_pid,
+    c.first_program,
     c.pid, c.program, c.holders,{began("c.first", "c.first", "opened", "opened", "c.first_seen")}
     c.last_seen, coalesce(c.waiting_after, c.last_seen) AS open_until,{_CLOSED},
     c.first.state AS first_state, c.last.state AS last_state, c.last.recording AS recording
@@ -69,7 +71,7 @@ FROM seen c
     FROM base.events e JOIN base.runs runs ON runs.host = e.host AND runs.recording = e.recording
     WHERE e.kind = 'closed' AND e.protocol = 'tcp'
 )
-SELECT c.* REPLACE (
+SELECT c.* EXCLUDE (requested) REPLACE (
         coalesce(e.role = 'server', c.accepting) AS accepting,
         coalesce(e.role = 'client', c.connecting) AS connecting,
         c.established OR e.established_at IS NOT NULL AS established,
@@ -91,6 +93,7 @@ FROM sampled c
 LEFT JOIN told e ON e.host = c.host AND e.life = c.life AND e.socket_id = c.socket_id
     AND e.local_port = c.local_port
 WHERE NOT (c.opened_as = 'opened' AND c.opened_evidence = 'inferred')
+    AND NOT (c.requested AND e.kind IS NULL)  -- what it became has a cookie of its own, or it came to nothing
 UNION ALL BY NAME
 SELECT u.host, u.life, u.netns, u.socket_id, u.protocol, u.family, u.local_address, u.local_port,
     u.remote_address, u.remote_port, u.role = 'server' AS accepting, u.role = 'client' AS connecting,

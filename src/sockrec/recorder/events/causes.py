@@ -21,7 +21,9 @@ Value = TypeVar("Value")
 
 # The end that a trace tells, and the one that a pidfd does, are of one process if no further apart.
 _SAME_END_US: Final = 500_000
-_KEPT: Final = 4096
+# A host that makes thousands of processes a second has so many within a second's patience.
+_KEPT: Final = 1 << 15
+_THREADS_KEPT: Final = 7
 _EXECS_KEPT: Final = 7
 _OOM_KILLS_WITHIN_NS: Final = 60_000_000_000
 _SIGNAL_KILLS_WITHIN_NS: Final = 5_000_000_000
@@ -89,7 +91,7 @@ class Causes:
         self._oom: OrderedDict[int, int] = OrderedDict()
         self._ends: OrderedDict[int, Exit] = OrderedDict()
         self._announced: OrderedDict[int, _Announced] = OrderedDict()
-        self._announced_of: OrderedDict[int, dict[int, _Announced]] = OrderedDict()
+        self._announced_of: OrderedDict[int, tuple[tuple[int, _Announced], ...]] = OrderedDict()
         self._last_threads: OrderedDict[int, int] = OrderedDict()
         self._told_ends: OrderedDict[int, int] = OrderedDict()
         self._inferred_ends: list[ProcessEnd] = []
@@ -127,7 +129,8 @@ class Causes:
         for time, thread, pid, status in zip(*(column.tolist() for column in columns), strict=True):
             told = _Announced(time, pid, status)
             _put(self._announced, thread, told)
-            _put(self._announced_of, pid, {**self._announced_of.get(pid, {}), thread: told})
+            # The last thread's is the process's: of one that makes many, the others go.
+            _put(self._announced_of, pid, (*self._announced_of.get(pid, ())[-_THREADS_KEPT:], (thread, told)))
         self._people.belonged(exits.thread.tolist(), exits.pid.tolist())
 
     def ended(self, ends: list[Exit]) -> None:
@@ -245,7 +248,7 @@ class Causes:
 
     def _exit_of(self, pid: int, program: str | None, first_ns: int, last_ns: int) -> int | None:
         """Return the status of a process whose last thread was announced to exit between two moments."""
-        for thread, told in self._announced_of.get(pid, {}).items():
+        for thread, told in self._announced_of.get(pid, ()):
             if thread in self._last_threads and first_ns <= told.time <= last_ns:
                 exited = self._last_threads[thread]
                 self._tell_end(pid, exited, self._of_status(pid, program, exited, told.status))

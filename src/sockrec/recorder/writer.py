@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -22,12 +22,23 @@ PART_US: Final = 3_600_000_000
 class Writer:
     """Writes the samples of one recording.
 
-    Raises `CaptureError` where the capture can't be written; what was written before stays whole.
+    A part is `part_us` long at most; `after_seal` is called with its stem, in the sealer's thread, when its
+    segments are whole. Raises `CaptureError` where the capture can't be written; what was written before
+    stays whole.
     """
 
     def __init__(
-        self, paths: layout.Layout, host: str, facts: Mapping[str, Any], ledger: Ledger, sync_seconds: float
+        self,
+        paths: layout.Layout,
+        host: str,
+        facts: Mapping[str, Any],
+        ledger: Ledger,
+        sync_seconds: float,
+        *,
+        part_us: int = PART_US,
+        after_seal: Callable[[str], object] = lambda _: None,
     ) -> None:
+        self._part_us, self._after_seal = part_us, after_seal
         self._paths, self._host, self._facts, self._ledger = paths, host, facts, ledger
         self._sync_seconds = sync_seconds
         self._rows = RowMaker(ledger, facts["recording"], facts["netns"])
@@ -66,10 +77,13 @@ class Writer:
 
     def rotate_if_due(self) -> None:
         """Between two samples: when the part is full, old, or of the day before, begin another."""
-        aged = self._last_began - self._part_began >= PART_US
+        aged = self._last_began - self._part_began >= self._part_us
         dated = layout.date_folder(self._last_began) != layout.date_folder(self._part_began)
-        if not (aged or dated or self._journal.size >= PART_BYTES):
-            return
+        if aged or dated or self._journal.size >= PART_BYTES:
+            self.rotate()
+
+    def rotate(self) -> None:
+        """Between two samples: end this part, have it sealed, and begin another."""
         old, old_stem = self._journal, self._stem
         self._part += 1
         # The next part exists before this one says that it is carried on.
@@ -95,7 +109,13 @@ class Writer:
     def _end(self, journal: JournalWriter, stem: str, ended_as: str) -> None:
         journal.end(ended_as)
         journal.close()
-        self._sealing.append(self._sealer.submit(segments.seal, self._paths, self._host, stem))
+        self._sealing.append(self._sealer.submit(self._seal, stem))
+
+    def _seal(self, stem: str) -> int:
+        """Seal a part, in the sealer's thread."""
+        written = segments.seal(self._paths, self._host, stem)
+        self._after_seal(stem)
+        return written
 
     def _collect(self) -> None:
         """Add up what was sealed; an error in the sealer's thread is raised here."""

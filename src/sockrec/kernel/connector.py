@@ -25,11 +25,12 @@ from types import TracebackType
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from sockrec.errors import KernelError
 from sockrec.kernel.arrays import I64
+from sockrec.kernel.batches import Batches, set_receive_buffer
 from sockrec.kernel.host import boot_us
+from sockrec.kernel.netlink import Words
 
 _NETLINK_CONNECTOR: Final = 11
 _CN_IDX_PROC: Final = 1
@@ -37,10 +38,6 @@ _LISTEN: Final = 1
 _IGNORE: Final = 2
 _EVENT_NONE: Final = 0
 _EVENT_EXIT: Final = 0x80000000
-_SO_RCVBUFFORCE: Final = 33
-_SO_MEMINFO: Final = 55
-_MEMINFO_RCVBUF: Final = 1
-_MEMINFO_DROPS: Final = 8
 _CLONE_NEWNET: Final = 0x40000000
 # kthreadd, process 2 of the initial PID namespace: kernel threads never leave the initial network
 # namespace. Process 1 may be in another one, or be closed to us.
@@ -49,34 +46,11 @@ _ANSWERS_WITHIN: Final = 0.5
 
 # The kernel charges about 800 bytes for a message: room for 20,000, taken only while they wait.
 RECEIVE_BUFFER: Final = 16 << 20
-_SLOTS: Final = 1024
 # struct nlmsghdr, struct cn_msg and struct proc_event have 76 bytes, in words:
 _SLOT_WORDS: Final = 20
 _ID, _ACK, _WHAT, _TIME, _THREAD, _PID, _STATUS, _WORDS = 4, 7, 9, 11, 13, 14, 15, 17
-# Bounds what one reading can return, whatever goes on meanwhile.
-_MOST: Final = 1 << 17
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
-
-
-class _Vector(ctypes.Structure):  # struct iovec
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):  # struct msghdr
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vectors", ctypes.c_void_p),
-        ("vector_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Header(ctypes.Structure):  # struct mmsghdr
-    _fields_ = (("message", _Message), ("received", ctypes.c_uint))
 
 
 @dataclass(slots=True)
@@ -125,19 +99,9 @@ class ProcessConnector:
                 f"exits of processes are not announced ({error.strerror or error}): how a process ended "
                 "that was not watched before is not known"
             ) from error
-        self.receive_buffer = self._memory()[_MEMINFO_RCVBUF]
+        self._batches = Batches(self._socket, _SLOT_WORDS * 4, "exits of processes")
+        self.receive_buffer = self._batches.receive_buffer
         """Bytes that may wait, as the kernel counts them: about 800 an exit."""
-        self._slots = np.zeros((_SLOTS, _SLOT_WORDS), np.uint32)
-        self._vectors = (_Vector * _SLOTS)()
-        self._headers = (_Header * _SLOTS)()
-        size = _SLOT_WORDS * 4
-        for index, (vector, header) in enumerate(zip(self._vectors, self._headers, strict=True)):
-            vector.base, vector.length = self._slots.ctypes.data + index * size, size
-            header.message.vectors, header.message.vector_count = ctypes.addressof(vector), 1
-        headers = np.frombuffer(memoryview(self._headers).cast("B"), np.uint32).reshape(_SLOTS, -1)
-        self._received = headers[:, _Header.received.offset // 4]
-        self._drops = self._memory()[_MEMINFO_DROPS]
-        self._empty_at = boot_us()
         self._offset, self._offset_error = _suspended()
 
     def fileno(self) -> int:
@@ -150,26 +114,14 @@ class ProcessConnector:
         At 131,072 messages it stops, `until` stays as it was, and the next reading goes on.
         Raises `KernelError` for messages that can't be taken apart.
         """
-        since = self._empty_at
-        parts = []
-        total = 0
-        while total < _MOST:
-            began = boot_us()
-            count = self._receive()
-            if count < 0:
-                self._empty_at = began
-                break
-            total += count
-            parts.append(self._decode(count))
-        drops = self._memory()[_MEMINFO_DROPS]
-        lost = (drops - self._drops) & 0xFFFFFFFF
-        self._drops = drops
+        since = self._batches.empty_at
+        parts = [_decode(*batch) for batch in self._batches.fetch()]
+        lost = self._batches.dropped()
         # The offset after the messages: one of after a suspend would be put before it otherwise.
         late_by = self._measure_offset()
         rows = np.concatenate([np.empty((4, 0), np.int64), *parts], axis=1)
-        return ProcessExits(
-            rows[0] + self._offset, rows[1], rows[2], rows[3], lost, since, self._empty_at, boot_us(), late_by
-        )
+        times, until = rows[0] + self._offset, self._batches.empty_at
+        return ProcessExits(times, rows[1], rows[2], rows[3], lost, since, until, boot_us(), late_by)
 
     def close(self) -> None:
         """Say that nobody listens here any more."""
@@ -186,29 +138,6 @@ class ProcessConnector:
     ) -> None:
         self.close()
 
-    def _receive(self) -> int:
-        """Fetch a batch; return how many there are, -1 once the queue is empty."""
-        flags = socket.MSG_DONTWAIT | socket.MSG_TRUNC
-        count: int = _libc.recvmmsg(self._socket.fileno(), self._headers, _SLOTS, flags, None)
-        if count >= 0:
-            return count
-        code = ctypes.get_errno()
-        if code == errno.EAGAIN:
-            return -1
-        if code in (errno.ENOBUFS, errno.EINTR):
-            return 0  # ENOBUFS says once that messages were dropped; SK_MEMINFO_DROPS says how many
-        raise KernelError(f"exits of processes can't be read any more: {os.strerror(code)}")
-
-    def _decode(self, count: int) -> I64:
-        """Return the exits among the first slots: a row each of times, threads, pids, statuses."""
-        slots, received = self._slots[:count], self._received[:count]
-        if (received < _WORDS * 4).any() or (slots[:, _ID : _ID + 2] != 1).any():
-            raise KernelError("the kernel's messages of exits can't be taken apart")
-        exits = slots[slots[:, _WHAT] == _EVENT_EXIT]
-        times = np.ascontiguousarray(exits[:, _TIME : _TIME + 2]).view(np.int64)[:, 0]
-        numbers: npt.NDArray[np.uint32] = exits[:, [_THREAD, _PID, _STATUS]].T
-        return np.vstack((times, numbers.astype(np.int64)))
-
     def _measure_offset(self) -> int:
         """Take up the distance of the clocks if it has changed, and return by how much it grew."""
         offset, error = _suspended()
@@ -218,9 +147,15 @@ class ProcessConnector:
         self._offset, self._offset_error = offset, error
         return max(grown, 0)
 
-    def _memory(self) -> tuple[int, ...]:
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
-        return struct.unpack(f"={len(raw) // 4}I", raw)
+
+def _decode(slots: Words, received: Words) -> I64:
+    """Return the exits of a batch: a row each of times, threads, pids, statuses."""
+    if (received < _WORDS * 4).any() or (slots[:, _ID : _ID + 2] != 1).any():
+        raise KernelError("the kernel's messages of exits can't be taken apart")
+    exits = slots[slots[:, _WHAT] == _EVENT_EXIT]
+    times = np.ascontiguousarray(exits[:, _TIME : _TIME + 2]).view(np.int64)[:, 0]
+    numbers: Words = exits[:, [_THREAD, _PID, _STATUS]].T
+    return np.vstack((times, numbers.astype(np.int64)))
 
 
 def _suspended() -> tuple[int, int]:
@@ -285,10 +220,7 @@ def _listening(receive_buffer: int) -> socket.socket:
         # answer comes from either: the filter keeps it back.
         _say(made, _LISTEN, _EVENT_EXIT)
         # Only now, as a full buffer would have no room for the answer.
-        try:
-            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer // 2)
-        except PermissionError:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer // 2)
+        set_receive_buffer(made, receive_buffer)
     except BaseException:
         made.close()
         raise

@@ -8,10 +8,7 @@ after the event, and carries no time: SO_TIMESTAMPNS has no effect on netlink.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import errno
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -24,52 +21,23 @@ import numpy.typing as npt
 from sockrec.errors import KernelError
 from sockrec.kernel import inet_diag
 from sockrec.kernel.arrays import I64, NULL, InetSockets
+from sockrec.kernel.batches import Batches, set_receive_buffer
 from sockrec.kernel.host import boot_us
-from sockrec.kernel.netlink import HEADER_BYTES, Messages, NetlinkError
+from sockrec.kernel.netlink import HEADER_BYTES, Messages, NetlinkError, Words
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 # SKNLGRP_INET_TCP_DESTROY, _INET_UDP_, _INET6_TCP_, _INET6_UDP_: groups 1 to 4, as a mask.
 _GROUPS: Final = 0b1111
-_SO_RCVBUFFORCE: Final = 33
-_SO_MEMINFO: Final = 55
-_MEMINFO_RCVBUF: Final = 1
-_MEMINFO_DROPS: Final = 8
 
 # The kernel charges about 1.3 KB for a message: room for 50,000, taken only while they wait.
 RECEIVE_BUFFER: Final = 64 << 20
-# recvmmsg(2) takes up to UIO_MAXIOV messages; today they have 380 bytes.
-_SLOTS: Final = 1024
+# Today messages have 380 bytes.
 _SLOT_BYTES: Final = 512
-_LARGEST_SLOT: Final = 1 << 15
-# Bounds what one reading can return, whatever goes on meanwhile.
-_MOST: Final = 1 << 17
 
 # struct inet_diag_msg is followed by INET_DIAG_PROTOCOL, always the first attribute.
 _PROTOCOL_WORD: Final = (HEADER_BYTES + 72) // 4
 _PROTOCOL_ATTRIBUTE: Final = struct.unpack("=I", struct.pack("=HH", 5, 10))[0]
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-
-
-class _Vector(ctypes.Structure):  # struct iovec
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):  # struct msghdr
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vectors", ctypes.c_void_p),
-        ("vector_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Header(ctypes.Structure):  # struct mmsghdr
-    _fields_ = (("message", _Message), ("received", ctypes.c_uint))
 
 
 @dataclass(slots=True)
@@ -111,11 +79,9 @@ class DestroyedSource:
                 f"destroyed sockets are not announced ({error.strerror}): "
                 "connections shorter than the interval are missed"
             ) from error
-        self.receive_buffer = self._memory()[_MEMINFO_RCVBUF]
+        self._batches = Batches(self._socket, _SLOT_BYTES, "destroyed sockets")
+        self.receive_buffer = self._batches.receive_buffer
         """Bytes that may wait, as the kernel counts them: about 1,300 a socket."""
-        self._drops = 0
-        self._empty_at = boot_us()
-        self._set_slots(_SLOT_BYTES)
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable while announcements wait."""
@@ -127,30 +93,23 @@ class DestroyedSource:
         At 131,072 sockets it stops, `until` stays as it was, and the next reading goes on.
         Raises `KernelError` for messages that can't be taken apart.
         """
-        after = self._empty_at
+        after = self._batches.empty_at
         parts: list[InetSockets] = []
         times: list[npt.NDArray[np.int64]] = []
-        lost = total = 0
-        while total < _MOST:
-            began = boot_us()
-            count = self._receive()
-            if count < 0:
-                self._empty_at = began
-                break
-            if count:
-                sockets, oversized = self._decode(count)
+        lost = 0
+        for slots, received in self._batches.fetch():
+            sockets, oversized = _decode(slots, received)
+            if oversized:
                 lost += oversized
-                total += count
-                parts.append(sockets)
-                times.append(np.full(len(sockets), boot_us(), np.int64))
-        drops = self._memory()[_MEMINFO_DROPS]
-        lost += (drops - self._drops) & 0xFFFFFFFF
-        self._drops = drops
+                self._batches.widen()
+            parts.append(sockets)
+            times.append(np.full(len(sockets), boot_us(), np.int64))
+        lost += self._batches.dropped()
         return Destroyed(
             parts[0] if len(parts) == 1 else InetSockets.concat(parts),
             np.concatenate([np.empty(0, np.int64), *times]),
             after,
-            self._empty_at,
+            self._batches.empty_at,
             boot_us(),
             lost,
         )
@@ -167,88 +126,48 @@ class DestroyedSource:
     ) -> None:
         self.close()
 
-    def _set_slots(self, size: int) -> None:
-        self._slots = np.zeros((_SLOTS, size // 4), np.uint32)
-        self._vectors = (_Vector * _SLOTS)()
-        self._headers = (_Header * _SLOTS)()
-        base = self._slots.ctypes.data
-        for index, (vector, header) in enumerate(zip(self._vectors, self._headers, strict=True)):
-            vector.base, vector.length = base + index * size, size
-            header.message.vectors, header.message.vector_count = ctypes.addressof(vector), 1
-        headers = np.frombuffer(memoryview(self._headers).cast("B"), np.uint32).reshape(_SLOTS, -1)
-        self._received = headers[:, _Header.received.offset // 4]
 
-    def _receive(self) -> int:
-        """Fetch a batch; return how many there are, -1 once the queue is empty."""
-        flags = socket.MSG_DONTWAIT | socket.MSG_TRUNC
-        count: int = _libc.recvmmsg(self._socket.fileno(), self._headers, _SLOTS, flags, None)
-        if count >= 0:
-            return count
-        code = ctypes.get_errno()
-        if code == errno.EAGAIN:
-            return -1
-        if code in (errno.ENOBUFS, errno.EINTR):
-            return 0  # ENOBUFS says once that messages were dropped; SK_MEMINFO_DROPS says how many
-        raise KernelError(f"destroyed sockets can't be read any more: {os.strerror(code)}")
-
-    def _decode(self, count: int) -> tuple[InetSockets, int]:
-        """Return the sockets of the first slots, and how many messages did not fit into theirs."""
-        slots = self._slots[:count]
-        size = slots.shape[1] * 4
-        received = self._received[:count]
-        fits = received <= size  # with MSG_TRUNC, the true length
-        oversized = count - int(fits.sum())
-        kinds = slots[:, 1] & 0xFFFF
-        if (slots[fits, 0] != received[fits]).any() or (kinds[fits] != _SOCK_DIAG_BY_FAMILY).any():
-            raise KernelError("the kernel's messages of destroyed sockets can't be taken apart")
-        protocols = slots[:, _PROTOCOL_WORD + 1] & 0xFF
-        known = fits & (slots[:, _PROTOCOL_WORD] == _PROTOCOL_ATTRIBUTE)
-        if not known[fits].all():
-            raise KernelError("the kernel's messages of destroyed sockets name no protocol")
-        rows = np.flatnonzero(fits)
-        found = np.flatnonzero(np.bincount(protocols[rows])).tolist()
-        if len(found) == 1:
-            sockets = self._decode_protocol(slots, rows, found[0])
-        else:
-            sockets = InetSockets.allocate(len(rows))
-            for protocol in found:
-                alike = np.flatnonzero(protocols[rows] == protocol)
-                part = self._decode_protocol(slots, rows[alike], protocol)
-                for field in dataclasses.fields(InetSockets):
-                    where: Any = (..., alike) if field.name == "activity" else alike
-                    getattr(sockets, field.name)[where] = getattr(part, field.name)
-        if oversized and size < _LARGEST_SLOT:
-            self._set_slots(2 * size)
-        return sockets, oversized
-
-    @staticmethod
-    def _decode_protocol(
-        slots: npt.NDArray[np.uint32], rows: npt.NDArray[np.intp], protocol: int
-    ) -> InetSockets:
-        none = np.zeros(1, np.int64)
-        messages = Messages(
-            slots.reshape(-1), rows * slots.shape[1], slots[rows, 0], none.astype(np.intp), none
-        )
+def _decode(slots: Words, received: Words) -> tuple[InetSockets, int]:
+    """Return the sockets of a batch, and how many messages did not fit into their slots."""
+    fits = received <= slots.shape[1] * 4
+    kinds = slots[:, 1] & 0xFFFF
+    if (slots[fits, 0] != received[fits]).any() or (kinds[fits] != _SOCK_DIAG_BY_FAMILY).any():
+        raise KernelError("the kernel's messages of destroyed sockets can't be taken apart")
+    protocols = slots[:, _PROTOCOL_WORD + 1] & 0xFF
+    known = fits & (slots[:, _PROTOCOL_WORD] == _PROTOCOL_ATTRIBUTE)
+    if not known[fits].all():
+        raise KernelError("the kernel's messages of destroyed sockets name no protocol")
+    rows = np.flatnonzero(fits)
+    found = np.flatnonzero(np.bincount(protocols[rows])).tolist()
+    if len(found) == 1:
+        sockets = _decode_protocol(slots, rows, found[0])
+    else:
         sockets = InetSockets.allocate(len(rows))
-        try:
-            inet_diag.decode(messages, protocol, sockets)
-        except NetlinkError as error:
-            raise KernelError(f"a message of a destroyed socket can't be read: {error.strerror}") from error
-        sockets.uid[:] = sockets.inode[:] = NULL
-        return sockets
+        for protocol in found:
+            alike = np.flatnonzero(protocols[rows] == protocol)
+            part = _decode_protocol(slots, rows[alike], protocol)
+            for field in dataclasses.fields(InetSockets):
+                where: Any = (..., alike) if field.name == "activity" else alike
+                getattr(sockets, field.name)[where] = getattr(part, field.name)
+    return sockets, len(slots) - len(rows)
 
-    def _memory(self) -> tuple[int, ...]:
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
-        return struct.unpack(f"={len(raw) // 4}I", raw)
+
+def _decode_protocol(slots: Words, rows: npt.NDArray[np.intp], protocol: int) -> InetSockets:
+    none = np.zeros(1, np.int64)
+    messages = Messages(slots.reshape(-1), rows * slots.shape[1], slots[rows, 0], none.astype(np.intp), none)
+    sockets = InetSockets.allocate(len(rows))
+    try:
+        inet_diag.decode(messages, protocol, sockets)
+    except NetlinkError as error:
+        raise KernelError(f"a message of a destroyed socket can't be read: {error.strerror}") from error
+    sockets.uid[:] = sockets.inode[:] = NULL
+    return sockets
 
 
 def _subscribe(receive_buffer: int) -> socket.socket:
     diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
     try:
-        try:
-            diag.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer // 2)
-        except PermissionError:
-            diag.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer // 2)
+        set_receive_buffer(diag, receive_buffer)
         # Before the groups: nothing that another process sends is let in.
         diag.connect((0, 0))
         diag.bind((diag.getsockname()[0], _GROUPS))

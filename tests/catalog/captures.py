@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sockrec.model.tables import EVENTS, FORMAT_VERSION, TABLES, Table
+from sockrec.store import check_block, parquet
 from sockrec.store.journal import JournalWriter
 from sockrec.store.layout import Layout, stem
 from sockrec.store.recordings import write_recording
@@ -144,47 +146,40 @@ class Part:
         }
         self.rows["events"].append(row | columns)
 
+    def _ended(self, kind: str, id_: int, at: float, until: float | None, **columns: Any) -> None:
+        """Add the end of a TCP socket on 10.0.0.5:7071 of myapp[4121]."""
+        row = {
+            "socket_id": id_,
+            "netns": self.netns,
+            "protocol": "tcp",
+            "family": "inet",
+            "local_address": "10.0.0.5",
+            "local_port": 7071,
+            "pid": 4121,
+            "program": "myapp",
+        }
+        self.event(kind, at, until, **(row | columns))
+
     def closed(
         self, id_: int, opened: float | None, at: float, until: float | None = None, **columns: Any
     ) -> None:
         """Add the end of a connection, by default one of `connection` that no sample saw."""
         row = {
-            "socket_id": id_,
-            "netns": self.netns,
-            "protocol": "tcp",
-            "family": "inet",
-            "local_address": "10.0.0.5",
-            "local_port": 7071,
             "remote_address": "10.0.0.9",
             "remote_port": 40000 + id_,
             "role": None if opened is None else "server",
             "opened_at": None if opened is None else began(opened),
             "established_at": None if opened is None else began(opened + 0.001),
-            "pid": 4121,
-            "program": "myapp",
             "owner_evidence": "inferred",
             "sampled": False,
             "cause": "closed by the peer",
         }
-        self.event("closed", at, until, **(row | columns))
+        self._ended("closed", id_, at, until, **(row | columns))
 
     def stopped(self, id_: int, at: float, until: float | None = None, **columns: Any) -> None:
         """Add the end of a listener, by default of the one of `socket`, with its cause."""
-        row = {
-            "socket_id": id_,
-            "netns": self.netns,
-            "protocol": "tcp",
-            "family": "inet",
-            "local_address": "10.0.0.5",
-            "local_port": 7071,
-            "remote_address": "0.0.0.0",
-            "remote_port": 0,
-            "pid": 4121,
-            "program": "myapp",
-            "owner_evidence": "sample",
-            "sampled": True,
-        }
-        self.event("stopped listening", at, until, **(row | columns))
+        row = {"remote_address": "0.0.0.0", "remote_port": 0, "owner_evidence": "sample", "sampled": True}
+        self._ended("stopped listening", id_, at, until, **(row | columns))
 
     def connection(
         self,
@@ -250,10 +245,20 @@ class Part:
 
     def write(self) -> Part:
         """Write the segments and the recording's facts."""
-        for name, table in self.tables().items():
+        tables = self.tables()
+        metadata = {"sockrec.format_version": str(self.version), "sockrec.host": self.host}
+        metadata |= {"sockrec.recording": self.recording, "sockrec.part": str(self.part)}
+        metadata |= {f"sockrec.{which}_sample_at": str(us(began(self.first))) for which in ("first", "last")}
+        for name, table in tables.items():
             path = self.path(name)
+            if self.version >= check_block.SINCE:
+                counts = json.dumps({name: table.num_rows for name, table in tables.items()})
+                told = {**metadata, "sockrec.tables": counts}
+                parquet.write(path, TABLES[name], table, told, row_group=1000)
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, path, compression="zstd", row_group_size=1000, write_page_checksum=True)
+            described = table.replace_schema_metadata(metadata)
+            pq.write_table(described, path, compression="zstd", row_group_size=1000, write_page_checksum=True)
         self.describe()
         return self
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sockrec.kernel.arrays import InetSockets, UnixSockets
 from sockrec.model.states import LISTEN
+from sockrec.recorder import endpoints
 from sockrec.recorder.seen import Condition, Ints, Observed
 
 INET_CONDITION: Final = (
@@ -24,8 +25,7 @@ _IDENTITY: Final = (
     "protocol", "family", "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low",
 )  # fmt: skip
 _LISTENERS: Final = ((INET_ROW["protocol"], IPPROTO_TCP), (INET_ROW["state"], LISTEN))
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-_SIGN = np.uint64(1 << 63)
+_NEGATIVE: Final = -(1 << 63)
 
 
 def of_inet(sockets: InetSockets, doubtful: Collection[int]) -> Observed:
@@ -69,9 +69,5 @@ def _made_keys(condition: Condition) -> Ints:
     column = dict(zip(INET_CONDITION, condition, strict=True))
     inode = column["inode"].copy()
     inode[(column["protocol"] == IPPROTO_TCP) & (column["state"] != LISTEN)] = 0
-    mixed = np.zeros(len(inode), np.uint64)
-    for name in _IDENTITY:
-        mixed = (mixed ^ column[name].astype(np.int64).view(np.uint64)) * _MIX
-        mixed ^= mixed >> np.uint64(29)
-    mixed = (mixed ^ inode.view(np.uint64)) * _MIX
-    return (mixed | _SIGN).view(np.int64)
+    keys: Ints = endpoints.mixed([*(column[name] for name in _IDENTITY), inode]) | _NEGATIVE
+    return keys

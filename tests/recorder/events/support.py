@@ -262,7 +262,7 @@ class Scripted(Sources):
         for what, _ in script.failed:
             if what == "state changes":
                 self.tracer = None
-            else:
+            elif what == "destroyed sockets":
                 self.destroyed = None
         return Drained(
             destroyed=None if self.destroyed is None else script.destroyed(since, self.now),

@@ -12,6 +12,7 @@ from sockrec.model.tables import EVENTS, LAST_COUNTERS
 from sockrec.recorder.events.happened import Happened
 from sockrec.recorder.events.rows import EventRows
 from sockrec.store import schema
+from tests.recorder.events.example import MS, US, A, B
 from tests.recorder.events.stage import Stage, stage
 from tests.recorder.events.support import (
     ANCHOR,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["stage"]
 
-MS = 1_000_000  # nanoseconds
-US = 1000
-A, B = 0xA0, 0xB0
 HOSTILE = "a\nb\x1b[31m'; --\\xff"
 LIFE = connection(A, 1010 * MS, 1050 * MS, thread=100)
 OF_PROCESSES = {"exit_code", "signal", "by_pid", "by_program", "detail", "count"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockrec.recorder.events import endpoints
+from sockrec.recorder import endpoints
 from sockrec.recorder.events.exact import Moments
 from sockrec.recorder.observed import INET_ROW
 from tests.recorder.events.readings import ask_entered, ask_leave, exact, moments, seen

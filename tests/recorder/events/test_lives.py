@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockrec.kernel.endings import CAUSES
-from sockrec.recorder.events import chains, marks
+from sockrec.recorder.events import marks
 from sockrec.recorder.events.chains import Chains
 from sockrec.recorder.events.lives import CLIENT, SERVER, Lives, lives
 from sockrec.recorder.seen import NEVER
@@ -236,4 +236,3 @@ def test_put_take_and_concat_keep_all_columns() -> None:
         assert np.array_equal(getattr(again, column.name), getattr(found, column.name)), column.name
     assert (blank.opened[1], blank.cookie[1]) == (NEVER, 2)
     assert found.pairs[0] != found.pairs[1]
-    assert len(chains.no_ends()) == 0

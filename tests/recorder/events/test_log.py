@@ -6,6 +6,7 @@ import pytest
 
 from sockrec.kernel.arrays import FIELD
 from sockrec.recorder.events.causes import Cause
+from tests.recorder.events.example import COOKIE, END, MS, OPEN, SECOND, US, A, B
 from tests.recorder.events.stage import Stage, Told, closed, make, stage
 from tests.recorder.events.support import (
     CLOSE,
@@ -22,20 +23,13 @@ from tests.recorder.events.support import (
 
 __all__ = ["stage"]
 
-MS = 1_000_000  # nanoseconds
-US = 1000
-A, B = 0xA0, 0xB0
-COOKIE = 77
 CLIENT = 100
-SECOND = 1_000_000
-# A connection of process 100 from 1,010 to 1,050 ms.
+# The example's, of a client.
 LIFE = connection(A, 1010 * MS, 1050 * MS, thread=CLIENT)
-END = (1050 * MS + 20 * US, A, COOKIE)
 TRACED = Script(LIFE, [END])
 ANNOUNCED = Script(announced=[{"cookie": COOKIE, "bytes_sent": 5}])
 BOTH = Script(LIFE, [END], announced=ANNOUNCED.announced)
 WHOLE = Told(COOKIE, 1050_000, 1050_000, 1010_000, sampled=False, pid=CLIENT, counted=True)
-OPEN = {"cookie": COOKIE, "state": ESTABLISHED, "inode": 5}
 
 
 def told(*drains: object) -> list[Told]:

@@ -8,21 +8,13 @@ from typing import Any
 import pytest
 
 from sockrec.kernel.endings import CAUSES
+from tests.recorder.events.example import ANNOUNCED, COOKIE, END, LIFE, MS, OPEN, SECOND, US, A, B
 from tests.recorder.events.stage import Stage, closed, stage
 from tests.recorder.events.support import CLOSE, ESTABLISHED, LISTEN, TIME_WAIT, Change, Script, connection
 
 __all__ = ["stage"]
 
-MS = 1_000_000  # nanoseconds
-US = 1000
-SECOND = 1_000_000
-A, B = 0xA0, 0xB0
-COOKIE = 77
-LIFE = connection(A, 1010 * MS, 1050 * MS)
-END = (1050 * MS + 20 * US, A, COOKIE)
-ANNOUNCED = [{"cookie": COOKIE}]
 BOTH = Script(LIFE, [END], announced=ANNOUNCED)
-OPEN = {"cookie": COOKIE, "state": ESTABLISHED, "inode": 5}
 FOREIGN = connection(B, 1030 * MS, 1058 * MS)
 FOREIGN_END = (1059 * MS, B, 500)
 

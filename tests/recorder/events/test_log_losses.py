@@ -8,11 +8,11 @@ from sockrec.kernel.endings import CAUSES
 from sockrec.kernel.exits import Exit
 from sockrec.recorder.events import chains
 from sockrec.recorder.events.happened import Lost
+from tests.recorder.events.example import ANNOUNCED, COOKIE, END, LIFE, MS, OPEN, SECOND, US, A, B
 from tests.recorder.events.stage import Stage, closed, stage
 from tests.recorder.events.support import (
     ANCHOR,
     CLOSE,
-    ESTABLISHED,
     LISTEN,
     Change,
     Script,
@@ -21,15 +21,6 @@ from tests.recorder.events.support import (
 
 __all__ = ["stage"]
 
-MS = 1_000_000  # nanoseconds
-US = 1000
-SECOND = 1_000_000
-A, B = 0xA0, 0xB0
-COOKIE = 77
-LIFE = connection(A, 1010 * MS, 1050 * MS)
-END = (1050 * MS + 20 * US, A, COOKIE)
-ANNOUNCED = [{"cookie": COOKIE}]
-OPEN = {"cookie": COOKIE, "state": ESTABLISHED, "inode": 5}
 PLAIN_UDP = {"cookie": 30, "protocol": 17, "remote_port": 0, "remote": "0.0.0.0"}
 
 
@@ -39,7 +30,7 @@ def test_lost_state_changes_are_a_row_and_a_gap(stage: Stage) -> None:
     happened = stage.drain(10_000, Script(trace_lost=7))
     assert happened.lost == [Lost("state changes", 7, ANCHOR + 1_020_000, ANCHOR + 1_030_000)]
     assert stage.log.resync
-    assert (stage.log.take_lost(), stage.log.take_lost()) == (7, 0)
+    assert happened.events_lost == 7
     # What came before the loss is no part of any life after it.
     rows = closed(stage.drain(60_000, Script(LIFE[2:], [END], announced=ANNOUNCED)))
     assert [(row.opened, row.not_before) for row in rows] == [(None, 1050_000)]
@@ -98,7 +89,7 @@ def test_lost_announcements_are_a_row_and_what_samples_saw_is_told_all_the_same(
     happened = stage.drain(60_000, Script(LIFE, [END], announced_lost=4))
     first, last = ANCHOR + 1_002_500, ANCHOR + 1_062_500
     assert happened.lost == [Lost("destroyed sockets", 4, first, last)]
-    assert stage.log.take_lost() == 4
+    assert happened.events_lost == 4
     rows = closed(stage.drain(SECOND))
     assert [(row.cookie, row.sampled, row.counted) for row in rows] == [(COOKIE, True, False)]
 
@@ -115,11 +106,18 @@ def test_a_source_that_breaks_is_said_and_the_other_goes_on(stage: Stage) -> Non
     stage.sample(0, OPEN)
     happened = stage.drain(60_000, Script(failed=[("state changes", "gone")]))
     assert [(lost.what, lost.count) for lost in happened.lost] == [("state changes (gone)", None)]
-    assert stage.log.take_lost() == 0
+    assert happened.events_lost == 0
     rows = closed(stage.drain(10_000, Script(announced=ANNOUNCED)))
     assert [(row.cookie, row.sampled, row.opened) for row in rows] == [(COOKIE, True, None)]
     stage.sample(1000)
     assert [one[3] for one in stage.ended()] == ["event"]
+
+
+def test_all_that_one_drain_lost_is_counted(stage: Stage) -> None:
+    broken = [("exits of processes", "gone")]
+    happened = stage.drain(1000, Script(trace_lost=7, announced_lost=4, failed=broken))
+    assert (len(happened.lost), happened.events_lost) == (3, 11)
+    assert stage.drain(1000).events_lost == 0
 
 
 def test_announcements_that_still_queue_are_waited_for(stage: Stage) -> None:

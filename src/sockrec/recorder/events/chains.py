@@ -35,12 +35,6 @@ def blank(n: int) -> Transitions:
     return Transitions(number, number, small, small, small, address, address, port, port, number - 1)
 
 
-def no_ends() -> Cookies:
-    """Return no ends."""
-    empty = np.empty(0, np.int64)
-    return Cookies(empty, empty, empty)
-
-
 def joined(*parts: Transitions) -> Transitions:
     """Return the state changes of all parts, one part after the other."""
     filled = [part for part in parts if len(part)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sockrec.kernel.transitions import Transitions
 from sockrec.model.states import CLOSE, FIN_WAIT2, TIME_WAIT
-from sockrec.recorder.events import endpoints
+from sockrec.recorder import endpoints
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Rows
 

@@ -67,6 +67,11 @@ class Happened:
     lost: list[Lost] = field(default_factory=list)
 
     @property
+    def events_lost(self) -> int:
+        """How many events were lost, as far as that is known."""
+        return sum(lost.count or 0 for lost in self.lost)
+
+    @property
     def nothing(self) -> bool:
         """Say whether there is no row to write."""
         return not (len(self.plain) or self.listeners or self.processes or self.execs or self.lost)

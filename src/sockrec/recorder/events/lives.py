@@ -11,7 +11,8 @@ from sockrec.kernel import endings
 from sockrec.kernel.arrays import I32, U8
 from sockrec.kernel.transitions import Transitions
 from sockrec.model.states import CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT
-from sockrec.recorder.events import endpoints, marks
+from sockrec.recorder import endpoints
+from sockrec.recorder.events import marks
 from sockrec.recorder.events.chains import Finished
 from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
 

@@ -43,10 +43,10 @@ class EventLog:
     """
 
     def __init__(self, sources: Sources, ledger: Ledger, netns: int) -> None:
-        self._lost = 0
         self._paused_at: int | None = None
-        self._resync_next = self.resync = False
-        """Whether something was lost since then: the next sample should not wait."""
+        self.resync = False
+        """Whether something was lost that no sample has made up for: the next one should not wait."""
+        self._resync_next = False
         self._sources = sources
         self._ledger = ledger
         self._anchor = ledger.anchor_us
@@ -106,7 +106,6 @@ class EventLog:
             self._announced_until = self._traced_until + self._anchor
         self._tell(happened, last=last)
         self._find_causes(happened, now, last=last)
-        self._lost += sum(lost.count or 0 for lost in happened.lost)
         if happened.lost and reading is not None:
             self._resync_next = True
         self.resync |= bool(happened.lost)
@@ -147,11 +146,6 @@ class EventLog:
         self._just_ended = self._latest = chains.none()
         self._whole_since = boot_us * 1000
         self._complete_since = boot_us + self._anchor
-
-    def take_lost(self) -> int:
-        """Return how many events were lost since this was last asked."""
-        lost, self._lost = self._lost, 0
-        return lost
 
     def exact(self) -> Exact:
         """Return what is known of the changes that a reading found; after a drain that followed it."""

@@ -1,4 +1,4 @@
-"""Pairs of endpoints as one number each, so that events without a cookie find their socket."""
+"""Endpoints as one number each, so that what has no cookie finds its socket."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mixed(columns: Iterable[NDArray[Any]]) -> Ints:
-    """Return one number for each row of some columns, equal for equal rows and hardly ever for others."""
+    """Return one number for each row of some columns, equal for equal rows and hardly ever for others.
+
+    Captures have some of these numbers as `socket_id`: what makes them must stay as it is.
+    """
     found: NDArray[np.uint64] | None = None
     for column in columns:
         values = column.astype(np.int64).view(np.uint64)
-        found = values * _MIX if found is None else (found ^ values) * _MIX
-        found ^= found >> np.uint64(29)
+        if found is not None:
+            values ^= found ^ (found >> np.uint64(29))
+        found = values * _MIX
     if found is None:
         raise ValueError("no columns")
     return found.view(np.int64)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test setup lint types contracts unit bench lock clean
+.PHONY: help demo test torture setup lint types contracts unit bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ test: setup lint types contracts unit ## Lint, types, import contracts, tests, n
 
 setup: .venv/ready ## Make .venv and install what is missing (Debian packages when root)
 	@missing=; \
-	for pair in ip:iproute2 ss:iproute2 netstat:net-tools nginx:nginx-light wrk:wrk; do \
+	for pair in ip:iproute2 ss:iproute2 netstat:net-tools nginx:nginx-light wrk:wrk strace:strace faketime:faketime systemd-analyze:systemd; do \
 		PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
@@ -52,6 +52,10 @@ contracts: setup ## Import contracts only
 unit: setup ## Tests and notebooks only (as root)
 	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
 	$(BIN)/pytest -n 2
+
+torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (two hours, as root)
+	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
+	$(BIN)/python -m tests.faults
 
 bench: setup ## Measure every cost, next to that of other tools, into benchmarks/RESULTS.md (a quarter of an hour)
 	@$(BIN)/python -m benchmarks

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ from types import FrameType
 import pytest
 
 from sockrec.errors import CaptureError
+from sockrec.store import journal as journal_module
 from sockrec.store.journal import JournalWriter, read_journal
 from sockrec.store.layout import Layout
 from sockrec.store.lock import RecorderLock
@@ -46,26 +48,59 @@ def _write_until_refused(write: Callable[[], object]) -> None:
         write()
 
 
-def test_a_full_disk_costs_no_earlier_sample(small_disk: Path) -> None:
-    """The append that does not fit raises, leaves whole frames only, and works again when there is room."""
+def test_a_full_disk_costs_no_sample(small_disk: Path) -> None:
+    """What does not fit waits, the file has whole frames only meanwhile, and takes all when there is room."""
     with open_journal(small_disk) as journal:
         rows = batch("sockets.begun", [socket(n, local_address=os.urandom(8).hex()) for n in range(200)])
         journal.append({"samples": batch("samples", [sample(0)])})
         filler = fill(small_disk)
-        with pytest.raises(CaptureError, match="No space left on device; free some space") as caught:
-            _write_until_refused(lambda: journal.append({"sockets.begun": rows}))
-        done = journal.rows("sockets.begun")
-        assert done % 200 == 0
-        assert "\n" not in str(caught.value)
-        assert journal.path.stat().st_size == journal.size
+        taken = 1
+        while not journal.unwritten:
+            assert taken < 10_000
+            journal.append({"sockets.begun": rows})
+            taken += 1
+        assert journal.failure is not None
+        assert "No space left on device; free some space" in str(journal.failure)
+        assert "\n" not in str(journal.failure)
+        in_file = journal.size
+        journal.append({"sockets.begun": rows})
+        assert journal.path.stat().st_size == journal.size == in_file
         got = read_journal(journal.path)
-        assert (got.torn, got.damages, got.tables["sockets.begun"].num_rows) == (False, (), done)
+        assert (got.torn, got.damages) == (False, ())
+        assert got.tables["sockets.begun"].num_rows == 200 * (taken - 2)
         filler.unlink()
-        journal.append({"sockets.begun": rows, "samples": batch("samples", [sample(1)])})
+        assert not journal.flush(), "a disk that refused is left alone for a while"
+        assert journal.flush(now=True)
+        assert journal.unwritten == 0
+        journal.append({"samples": batch("samples", [sample(1)])})
         journal.end("stopped")
     got = read_journal(journal.path)
     assert (got.damages, got.ended_as, got.tables["samples"].num_rows) == ((), "stopped", 2)
-    assert got.rows["sockets"].tolist() == list(range(done + 200))
+    assert got.rows["sockets"].tolist() == list(range(200 * taken))
+
+
+def test_a_refusing_disk_is_asked_again_by_itself(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_RETRY_SECONDS", 0.1)
+    with open_journal(small_disk) as journal:
+        filler = fill(small_disk)
+        rows = batch("sockets.begun", [socket(n, local_address=os.urandom(8).hex()) for n in range(200)])
+        while not journal.unwritten:
+            journal.append({"sockets.begun": rows})
+        filler.unlink()
+        time.sleep(0.1)
+        journal.append({"samples": batch("samples", [sample(0)])})
+        assert journal.unwritten == 0
+
+
+def test_closing_says_what_the_disk_never_took(small_disk: Path) -> None:
+    journal = open_journal(small_disk)
+    fill(small_disk)
+    rows = batch("sockets.begun", [socket(n, local_address=os.urandom(8).hex()) for n in range(200)])
+    while not journal.unwritten:
+        journal.append({"sockets.begun": rows})
+    with pytest.raises(CaptureError, match="No space left on device"):
+        journal.close()
+    journal.close()
 
 
 def test_a_full_disk_at_the_start_leaves_no_journal(small_disk: Path) -> None:
@@ -89,26 +124,41 @@ def test_a_full_disk_while_sealing_keeps_the_journal(small_disk: Path) -> None:
     assert not path.exists()
 
 
-def test_a_failed_sync_takes_its_sample_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample whose sync fails is not in the file: appending it again does not double it."""
+def test_what_a_failed_sync_may_have_lost_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel drops what it could not write, and says so once: all since the last sync goes out again."""
     with open_journal(tmp_path, sync_seconds=0) as journal:
         journal.append({"samples": batch("samples", [sample(0)])})
+        safe = journal.size
 
-        def refuse(fd: int) -> None:
+        def lose(fd: int) -> None:
+            os.pwrite(fd, bytes(journal.size - safe), safe)
             raise OSError(errno.EIO, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fdatasync", refuse)
-            with pytest.raises(CaptureError, match="Input/output error"):
-                journal.append({"samples": batch("samples", [sample(1)])})
-        journal.append({"samples": batch("samples", [sample(1)])})
+            patch.setattr(os, "fdatasync", lose)
+            journal.append({"samples": batch("samples", [sample(1)])})
+            assert "Input/output error" in str(journal.failure)
+            assert journal.unwritten == 0
+            journal.append({"samples": batch("samples", [sample(2)])})
+        assert journal.flush(now=True)
     got = read_journal(journal.path)
-    assert got.tables["samples"]["number"].to_pylist() == [0, 1]
-    assert got.damages == ()
+    assert got.tables["samples"]["number"].to_pylist() == [0, 1, 2]
+    assert (got.damages, got.torn) == ((), False)
+
+
+def test_frames_are_let_go_of_once_they_are_synced(tmp_path: Path) -> None:
+    with open_journal(tmp_path, sync_seconds=1e9) as journal:
+        for number in range(5):
+            journal.append({"samples": batch("samples", [sample(number)])})
+        assert len(journal._unsynced) == 5
+        journal.flush(sync=True)
+        assert len(journal._unsynced) == len(journal._waiting) == 0
 
 
 def test_a_write_torn_by_a_signal_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that raises between two partial writes leaves a journal that takes the next sample."""
+    """A handler that raises between two partial writes leaves a journal that takes it, and the next sample."""
 
     class InterruptedByHandlerError(Exception):
         pass
@@ -130,11 +180,12 @@ def test_a_write_torn_by_a_signal_is_written_over(tmp_path: Path, monkeypatch: p
                 patch.setattr(os, "pwritev", half)
                 with pytest.raises(InterruptedByHandlerError):
                     journal.append({"samples": batch("samples", [sample(0)])})
-            journal.append({"samples": batch("samples", [sample(0)])})
+            assert journal.unwritten
+            journal.append({"samples": batch("samples", [sample(1)])})
     finally:
         signal.signal(signal.SIGUSR1, before)
     got = read_journal(journal.path)
-    assert (got.tables["samples"].num_rows, got.damages, got.torn) == (1, (), False)
+    assert (got.tables["samples"]["number"].to_pylist(), got.damages, got.torn) == ([0, 1], (), False)
 
 
 def test_partial_writes_are_carried_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import IPPROTO_TCP
 from typing import Final
 
@@ -126,18 +126,22 @@ class Ledger:
         step = self.inet.observe(seen, match, times, exact)
         return Changes(times, step, _NOTHING, self.ownership.begun, self.ownership.ended)
 
-    def carry(self, began: int) -> Changes:
+    def find_again(self, times: Times) -> Changes:
+        """Begin a new recording with the sample just taken: everything is found in it."""
+        return replace(self.carry(times.ended, "found"), times=times)
+
+    def carry(self, began: int, begun_as: str = "carried") -> Changes:
         """Begin a new journal part at the sample that began then: everything again, whole."""
         used = np.concatenate(
             (self.inet.condition[INET_ROW["owner"]], self.unix.condition[UNIX_ROW["owner"]])
         )
-        processes, renumber = self.ownership.carry(used, began)
+        processes, renumber = self.ownership.carry(used, began, begun_as)
         for roster, row in ((self.inet, INET_ROW), (self.unix, UNIX_ROW)):
             owner = roster.condition[row["owner"]]
             owner[:] = renumber[owner]
         self._forget_paths()
         inet, unix = (
-            Step((), (roster.carry(began),), roster.activity.carry(roster.key, began))
+            Step((), (roster.carry(began, begun_as),), roster.activity.carry(roster.key, began))
             for roster in (self.inet, self.unix)
         )
         return Changes(Times(began, began), inet, unix, processes, [])

@@ -116,7 +116,7 @@ class Ownership:
         tracked = self._tracked.get(pid)
         return None if tracked is None else processes.program(tracked.process)
 
-    def carry(self, used: Ints, began: int) -> tuple[list[BegunProcess], Ints]:
+    def carry(self, used: Ints, began: int, begun_as: str = "carried") -> tuple[list[BegunProcess], Ints]:
         """Begin a new journal part: all live processes again, and what each owner's number becomes."""
         kept = np.unique(used)
         renumber = np.zeros(len(self.owners), np.int64)
@@ -127,7 +127,8 @@ class Ownership:
         for row, tracked in enumerate(self._tracked.values()):
             tracked.row = row
             tracked.first_seen = max(tracked.first_seen, began)
-            begun.append(BegunProcess(tracked.process, "carried", tracked.first_seen, tracked.first_seen))
+            after = tracked.first_seen if begun_as == "carried" else None
+            begun.append(BegunProcess(tracked.process, begun_as, after, tracked.first_seen))
         self._rows = len(begun)
         return begun, renumber
 

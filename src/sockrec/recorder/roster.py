@@ -241,12 +241,13 @@ class Roster:
             active,
         )
 
-    def carry(self, began: int) -> Begun:
+    def carry(self, began: int, begun_as: str = "carried") -> Begun:
         """Begin a new journal part: every row again, numbered from 0, cut at the sample that began then."""
         self.rows_begun = 0
         self.first_seen = np.maximum(self.first_seen, began)
         self.last_seen = np.maximum(self.first_seen, self.last_seen)
-        return self._begun(np.ones(len(self.key), np.bool_), "carried", self.first_seen)
+        after = self.first_seen if begun_as == "carried" else None
+        return self._begun(np.ones(len(self.key), np.bool_), begun_as, after)
 
     def _compare(self, seen: Observed, match: Match) -> tuple[Mask, Mask]:
         """Mark the known sockets whose condition differs, and those of them that are other sockets."""

@@ -37,15 +37,18 @@ def line(
     ticks_missed: int,
     incomplete: int,
     width: int,
+    alarm: str = "",
     note: str = "",
 ) -> str:
     """Return the live line, cut at the terminal's width.
 
-    `sockets` counts by state, the most frequent first to be shown. `note` is the last word, if there is one.
+    `sockets` counts by state, the most frequent first to be shown. An `alarm` comes before them, a `note`
+    behind all.
     """
     states = sorted(sockets.items(), key=lambda item: (-item[1], item[0]))
     parts = [
         clock(elapsed_us),
+        *([alarm] if alarm else []),
         _count(samples, "sample"),
         " ".join(f"{name} {count}" for name, count in states) or "no sockets",
         _count(changes, "change"),

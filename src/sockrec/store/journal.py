@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sockrec.errors import CaptureError
 from sockrec.model.tables import FORMAT_VERSION
@@ -39,21 +41,35 @@ __all__ = [
 ]
 
 
+# A disk that refused costs one failing call in this time.
+_RETRY_SECONDS: Final = 1.0
+
+
+class _Frame(NamedTuple):
+    """A frame's place in the file and its bytes."""
+
+    offset: int
+    end: int
+    pieces: list[bytes]
+
+
 class JournalWriter:
     """Appends samples to a new journal.
 
     `header` tells at least `recording`, `host`, `part` and `started` (UTC microseconds); the format
-    version and the schema of every journal table are added to it. What was appended survives the
+    version and the schema of every journal table are added to it. What was written survives the
     death of the recorder at once, and of the host after at most `sync_seconds` (0 syncs every time),
     counted between appends.
 
-    Every method that writes raises `CaptureError` when the disk does not take it. The file then ends
-    with the last whole frame, counts stand as before, and the same call may be made again.
+    What the disk does not take waits in memory, in order, and is written with what comes next: `unwritten`
+    says how much, `failure` why. Frames are let go of only when they are synced: after a sync that failed the
+    kernel may have dropped them, and they are written over themselves again.
+    Making one raises `CaptureError` if the disk does not take the header.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], sync_seconds: float = 1.0) -> None:
         self.path = path
-        self.size = 0
+        self.failure: CaptureError | None = None
         self._sync_seconds = sync_seconds
         self._schemas = journal_schemas()
         self._index = {name: index for index, name in enumerate(self._schemas)}
@@ -61,9 +77,13 @@ class JournalWriter:
         self._count_struct = counts_struct(len(self._schemas))
         self._id = secrets.token_bytes(framing.ID_BYTES)
         self._sequence = 0
+        self._waiting: deque[_Frame] = deque()
+        self._unsynced: deque[_Frame] = deque()
+        self._size = self._length = 0
         self._overhang = False
         self._ended = False
         self._synced_at = time.monotonic()
+        self._retry_at = 0.0
         self._fd = -1
         payload = pack_header({**header, "format_version": FORMAT_VERSION}, self._schemas)
         try:
@@ -71,24 +91,36 @@ class JournalWriter:
         except OSError as error:
             raise unwritable(path, error) from None
         try:
-            self._write(framing.HEADER_KIND, payload, sync=False)
-            self._write(framing.HEADER_KIND, payload, sync=True)
+            for _ in range(2):
+                self._add(framing.HEADER_KIND, payload)
+            self._write(sync=True)
             sync_folder(path.parent)
-        except (OSError, CaptureError) as error:
+        except OSError as error:
             self._discard()
-            raise unwritable(path, error) if isinstance(error, OSError) else error from None
+            raise unwritable(path, error) from None
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._size
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that wait in memory for the disk to take them."""
+        return self._length - self._size
 
     def rows(self, table: str) -> int:
         """Return how many rows of a journal table were appended: the number that its next row gets."""
         return self._counts[self._index[table]]
 
     def append(self, batches: Mapping[str, pa.RecordBatch]) -> int:
-        """Append one sample, all or nothing, and return the bytes it took on disk.
+        """Append one sample, all or nothing, and return the bytes that it takes.
 
         `batches` maps journal tables (`sockets.begun`, `sockets.ended`, ..., `activity`, `samples`) to
         their rows; empty batches take no room. Row numbers in `<table>.ended` count the rows of
         `<table>.begun` of this journal from 0, those of this very sample included. Raises `ValueError`
-        for an unknown table or another schema than `journal_schemas()`.
+        for an unknown table or another schema than `journal_schemas()`, and `CaptureError` for a sample
+        too large for a frame.
         """
         counts = list(self._counts)
         taken = []
@@ -100,32 +132,47 @@ class JournalWriter:
                 taken.append((index, batch))
                 counts[index] += batch.num_rows
         payload = [self._count_struct.pack(*self._counts), *pack_batches(taken)]
-        due = time.monotonic() - self._synced_at >= self._sync_seconds
-        written = self._write(framing.SAMPLE_KIND, payload, sync=due)
+        length = self._add(framing.SAMPLE_KIND, payload)
         self._counts = counts
-        return written
+        self.flush(sync=time.monotonic() - self._synced_at >= self._sync_seconds)
+        return length
 
     def end(self, ended_as: str) -> None:
         """Say that the part ends here, whole: `carried` into the next one, or `stopped`; then sync."""
         if ended_as not in ENDED_AS:
             raise ValueError(f"a part ends as one of {ENDED_AS}, not {ended_as!r}")
-        self._write(framing.END_KIND, [self._count_struct.pack(*self._counts), pack_end(ended_as)], sync=True)
+        self._add(framing.END_KIND, [self._count_struct.pack(*self._counts), pack_end(ended_as)])
         self._ended = True
+        self.flush(sync=True)
 
-    def sync(self) -> None:
-        """Make everything appended so far last through a power cut."""
+    def flush(self, *, sync: bool = False, now: bool = False) -> bool:
+        """Write what waits, and sync if asked to; return whether all is on disk (and synced, if asked).
+
+        A disk that refused is asked again a second later at the earliest, unless `now`. What it says stands
+        in `failure`.
+        """
+        if self.failure is not None and not now and time.monotonic() < self._retry_at:
+            return False
         try:
-            os.fdatasync(self._fd)
+            # What a failed sync may have lost is made safe at once.
+            self._write(sync=sync or self.failure is not None)
         except OSError as error:
-            raise unwritable(self.path, error) from None
-        self._synced_at = time.monotonic()
+            self.failure = unwritable(self.path, error)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            return False
+        self.failure = None
+        return True
 
     def close(self) -> None:
-        """Sync and close; a journal closed without `end` reads as one whose recorder died."""
+        """Sync and close; a journal closed without `end` reads as one whose recorder died.
+
+        Raises `CaptureError` if the disk still does not take all of it.
+        """
         if self._fd < 0:
             return
         try:
-            self.sync()
+            if not self.flush(sync=True, now=True) and self.failure is not None:
+                raise self.failure
         finally:
             os.close(self._fd)
             self._fd = -1
@@ -138,7 +185,8 @@ class JournalWriter:
     ) -> None:
         self.close()
 
-    def _write(self, kind: int, payload: Sequence[bytes | pa.Buffer], *, sync: bool) -> int:
+    def _add(self, kind: int, payload: Sequence[bytes | pa.Buffer]) -> int:
+        """Put a frame behind the others and return its length."""
         if self._ended or (self._fd < 0):
             raise ValueError(f"{self.path} was ended or closed")
         try:
@@ -146,22 +194,42 @@ class JournalWriter:
         except OverflowError as error:
             raise CaptureError(f"one sample is too large for {self.path}: {error}") from None
         length = sum(map(len, pieces))
-        try:
-            if self._overhang:
-                self._cut_back()
-            # At a position, not at the end: even a frame torn by a signal handler is written over.
-            self._write_at(pieces, self.size)
-            if sync:
-                self.sync()
-        except BaseException as error:
-            self._overhang = True
-            self._try_to_cut_back()
-            if isinstance(error, OSError):
-                raise unwritable(self.path, error) from None
-            raise
-        self.size += length
+        self._waiting.append(_Frame(self._length, self._length + length, pieces))
+        self._length += length
         self._sequence += 1
         return length
+
+    def _write(self, *, sync: bool) -> None:
+        """Write what waits, and sync; raises `OSError`."""
+        try:
+            if self._overhang:
+                os.ftruncate(self._fd, self._size)
+                self._overhang = False
+            while self._waiting:
+                frame = self._waiting[0]
+                # At a position, not at the end: even a frame torn by a signal handler is written over.
+                self._write_at(frame.pieces, frame.offset)
+                self._size = max(self._size, frame.end)
+                self._unsynced.append(self._waiting.popleft())
+        except BaseException:
+            # Until the next write tries again, readers see a torn tail, which they know.
+            self._overhang = True
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+                self._overhang = False
+            raise
+        if sync:
+            self._sync()
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self._waiting.extendleft(reversed(self._unsynced))
+            self._unsynced.clear()
+            raise
+        self._unsynced.clear()
+        self._synced_at = time.monotonic()
 
     def _write_at(self, pieces: Sequence[bytes], offset: int) -> None:
         left = [memoryview(piece) for piece in pieces]
@@ -172,17 +240,6 @@ class JournalWriter:
                 written -= len(left.pop(0))
             if left:
                 left[0] = left[0][written:]
-
-    def _cut_back(self) -> None:
-        os.ftruncate(self._fd, self.size)
-        self._overhang = False
-
-    def _try_to_cut_back(self) -> None:
-        try:
-            self._cut_back()
-        except OSError:
-            # The next write tries again first; until then readers see a torn tail, which they know.
-            self._overhang = True
 
     def _discard(self) -> None:
         os.close(self._fd)

@@ -46,6 +46,8 @@ _TABLE_FUNCTIONS: Final = frozenset(
         "unnest",
     }
 )
+# DuckDB's log tells the catalog what a question has read; it is not for whoever asks.
+_OWN: Final = re.compile(r"duckdb_log|(write|parse_duckdb)_log", re.IGNORECASE)
 _EXPLAIN: Final = {"explain", "analyze"}
 _ADVICE: Final = (
     "only one statement that reads (SELECT, FROM, DESCRIBE, SUMMARIZE, EXPLAIN) can be run on a capture"
@@ -70,7 +72,10 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise UsageError("the SQL is empty: 'sockrec sql --schema' shows what can be asked for")
     if len(statements) > 1:
         raise UsageError(f"{len(statements)} statements given: {_ADVICE}")
-    kind = statements[0].type
+    try:
+        kind = statements[0].type
+    except ValueError:  # one that DuckDB's Python has no name for: UPDATE EXTENSIONS
+        raise UsageError(f"this statement is not allowed here: {_ADVICE}") from None
     if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
         if kind == duckdb.StatementType.MULTI:
             raise UsageError("PIVOT needs its values here: PIVOT ... ON column IN (value, ...) USING ...")
@@ -116,7 +121,12 @@ def _refused(tree: Any) -> Iterator[str]:
             kind = part.get("type")
             if ("cte_map" in part or str(kind).endswith("_NODE")) and kind not in _READING_NODES:
                 yield str(kind).removesuffix("_NODE").removesuffix("_QUERY")
+            for name in (part.get("table_name"), part.get("function_name")):
+                if _OWN.match(str(name)):
+                    yield repr(name)
             if kind == "TABLE_FUNCTION":
                 function = part.get("function") or {}
                 if function.get("function_name", "").lower() not in _TABLE_FUNCTIONS:
                     yield f"the table function {function.get('function_name')!r}"
+                elif _OWN.search(json.dumps(function.get("arguments"))):
+                    yield "DuckDB's log"

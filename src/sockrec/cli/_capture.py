@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -36,16 +38,24 @@ Piece = TypeVar("Piece")
 @contextmanager
 def opened(capture: Path | None) -> Iterator[Catalog]:
     """Open the capture that is meant; when it is left, say on stderr what of it could not be read."""
+    import duckdb
+
     from sockrec.catalog import open_catalog
+    from sockrec.catalog.guard import one_line
+    from sockrec.errors import CaptureError
     from sockrec.store.locate import locate
 
     with open_catalog(locate(capture)) as catalog:
         try:
-            yield catalog
+            with interruptible(catalog):
+                yield catalog
         except BrokenPipeError:
             # Who reads our output has had enough: no error. Python would flush, and complain, at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except duckdb.Error as error:
+            # A row that DuckDB can read and Python can't hold: a time in the year 290,000.
+            raise CaptureError(f"{catalog.root} holds what can't be shown: {one_line(error)}") from None
         finally:
             tell_damages(catalog)
 
@@ -55,7 +65,8 @@ def tell_damages(catalog: Catalog) -> None:
     from sockrec.render.escape import terminal
 
     for damage in catalog.damages:
-        typer.echo(f"sockrec: left out: {terminal(str(damage))}", err=True)
+        what = "lost" if damage.known else "left out"
+        typer.echo(f"sockrec: {what}: {terminal(str(damage))}", err=True)
 
 
 def zone(catalog: Catalog, name: str | None) -> tzinfo:
@@ -99,8 +110,9 @@ def stream(
 ) -> None:
     """Put out the pieces of an answer as they come.
 
-    Until the first of them is out, damaged files are left out and the query is run again; after
-    that, what was printed can't be taken back, and `CaptureError` is raised.
+    Nothing is put out that was read from a file that fails its checksum. Until the first piece is out,
+    damaged files are left out and the query is run again; after that, what was printed can't be taken
+    back, and `CaptureError` is raised.
     """
     import duckdb
 
@@ -110,8 +122,10 @@ def stream(
         begun = False
         try:
             for piece in pieces(connection):
+                catalog.compare_read()
                 begun = True
                 put(piece)
+            catalog.compare_read()
         except duckdb.Error as error:
             if begun:
                 catalog.leave_out_damaged(error)
@@ -121,6 +135,33 @@ def stream(
             raise
 
     catalog.run(run)
+
+
+@contextmanager
+def interruptible(connection: Catalog) -> Iterator[None]:
+    """Let Ctrl-C end what a connection does at once: DuckDB by itself may not look for minutes.
+
+    It then raises `duckdb.InterruptException`, or `KeyboardInterrupt` comes first. For the main thread.
+    """
+    awake, bell = os.pipe()
+    os.set_blocking(bell, False)
+
+    def watch() -> None:
+        while rung := os.read(awake, 1):
+            if rung[0] == signal.SIGINT:
+                connection.interrupt()
+
+    watcher = threading.Thread(target=watch, name="sockrec-interrupt", daemon=True)
+    watcher.start()
+    # Python rings it in the signal itself, while the main thread is still inside of DuckDB.
+    before = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(bell)
+        watcher.join()
+        os.close(awake)
 
 
 def check_format(name: str, *more: str) -> None:

@@ -10,17 +10,11 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+# Told with the rest of what is true of this process.
+from sockrec.kernel.capabilities import capabilities as capabilities
+
 INITIAL_PID_NAMESPACE: Final = 4026531836
 """Inode of the PID namespace that sees every process (PROC_PID_INIT_INO, include/linux/proc_ns.h)."""
-
-# include/uapi/linux/capability.h, in bit order.
-_CAPABILITIES: Final = (  # noqa: SIM905 - a list of 41 lines would say no more
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
-    "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot "
-    "sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease "
-    "audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read "
-    "perfmon bpf checkpoint_restore"
-).split()
 
 
 def boot_us() -> int:
@@ -52,8 +46,8 @@ def boot_id() -> str:
 
 
 def hostname() -> str:
-    """Return the host's name as gethostname(2) has it."""
-    return socket.gethostname()
+    """Return the host's name as gethostname(2) has it; bytes that are no UTF-8 as backslash escapes."""
+    return os.fsencode(socket.gethostname()).decode("utf-8", "backslashreplace")
 
 
 def kernel_release() -> str:
@@ -111,18 +105,6 @@ def network_namespace() -> int:
 def pid_namespace() -> int:
     """Return the inode of this process's PID namespace (namespaces(7))."""
     return Path("/proc/thread-self/ns/pid").stat().st_ino
-
-
-def capabilities() -> tuple[str, ...]:
-    """Return the calling thread's effective capabilities, as `cap_net_admin`, in bit order.
-
-    A bit that has no name here yet is `cap_` and its number.
-    """
-    status = Path("/proc/thread-self/status").read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    bits = int(found[1], 16) if found else 0
-    names = dict(enumerate(_CAPABILITIES))
-    return tuple(f"cap_{names.get(bit, bit)}" for bit in range(bits.bit_length()) if bits >> bit & 1)
 
 
 def privileges() -> dict[str, int | bool | list[str]]:

@@ -200,6 +200,8 @@ def _attributes(message: bytes) -> tuple[tuple[int, int, int], ...]:
         offset += (length + 3) & ~3
     if offset < len(message) or len(message) < HEADER_BYTES + _MESSAGE_BYTES:
         raise NetlinkError(errno.EBADMSG, "a sock_diag message is cut off")
+    if len({kind for kind, _, _ in found}) < len(found):
+        raise NetlinkError(errno.EBADMSG, "a sock_diag message has an attribute twice")
     return tuple(found)
 
 

@@ -1,12 +1,13 @@
 """The host's name databases, read as netstat reads them without -n, to be kept in a capture.
 
 A capture is replayed elsewhere; names must be those of the host it was recorded on. All answers
-are dicts of strings, ready for JSON: numbers are decimal text.
+are dicts of strings, ready for JSON: numbers are decimal text, bytes that are no UTF-8 backslash escapes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import pwd
 import socket
 from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ def users(uids: Iterable[int]) -> dict[str, str]:
     found = {}
     for uid in uids:
         try:
-            found[str(uid)] = pwd.getpwuid(uid).pw_name
+            found[str(uid)] = _text(os.fsencode(pwd.getpwuid(uid).pw_name))
         except KeyError:
             continue
     return found

@@ -38,6 +38,7 @@ _WINDOW: Final = 256 << 10
 _TIMEOUT_SECONDS: Final = 2
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _DONE_BYTES: Final = HEADER_BYTES + 4
+_MAX_ERRNO: Final = 4095  # MAX_ERRNO, include/linux/err.h
 
 Words = npt.NDArray[np.uint32]
 
@@ -287,5 +288,7 @@ def _raise_refused(words: Words, start: int, kind: int) -> None:
     if kind not in (NLMSG_ERROR, NLMSG_DONE) or int(words[start]) < _DONE_BYTES:
         return
     code = -int(words[start + HEADER_WORDS].view(np.int32))
+    if code > _MAX_ERRNO:
+        raise NetlinkError(errno.EBADMSG, f"a netlink message names the error {code}, which none is")
     if code > 0:
         raise NetlinkError(code, os.strerror(code))

@@ -68,7 +68,7 @@ def parse_inet(text: bytes, name: str, protocol: int, now_us: int) -> InetSocket
         return sockets
     try:
         _fill(sockets, lines, 16 if family == socket.AF_INET6 else 4, protocol, now_us)
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, OverflowError) as error:
         raise KernelError(
             f"/proc/net/{name} has a line of an unknown form ({error}): report this kernel"
         ) from error
@@ -155,7 +155,15 @@ def parse_unix(text: bytes) -> UnixSockets:
     if any(row[7] is None and end != row.end() for row, end in zip(rows, ends, strict=True)):
         raise KernelError("/proc/net/unix has a line of an unknown form: report this kernel")
     kept = [index for index, row in enumerate(rows) if row[6] != b"0"]
-    rows, names = [rows[index] for index in kept], [names[index] for index in kept]
+    try:
+        return _unix([rows[index] for index in kept], [names[index] for index in kept])
+    except OverflowError as error:
+        raise KernelError(
+            f"/proc/net/unix has a number that is none ({error}): report this kernel"
+        ) from error
+
+
+def _unix(rows: Sequence[re.Match[bytes]], names: Sequence[bytes]) -> UnixSockets:
     flags = np.array([int(row[3], 16) for row in rows], np.int64)
     progress = np.array([int(row[5], 16) for row in rows], np.int64)
     state = np.full(len(rows), states.CLOSE, np.uint8)

@@ -25,6 +25,7 @@ _DELTA_BITS: Final = 27
 _COMMIT_MASK: Final = (1 << 27) - 1
 # Absolute times have 59 bits; the rest is the page's.
 _STAMP_MASK: Final = (1 << 59) - 1
+_TIME_MASK: Final = (1 << 64) - 1
 
 Words = npt.NDArray[np.uint32]
 Places = npt.NDArray[np.intp]
@@ -101,7 +102,11 @@ def walk_each(pages: Words, header_words: int) -> Records:
                     found.append((at + 1, length - 1, now))
                 # Padding that is not a page's end is a record that was taken back.
                 at += max(length, 1)
-    columns = np.array(found, np.int64).reshape(-1, 3)
+    try:
+        columns = np.array(found, np.int64).reshape(-1, 3)
+    except OverflowError:  # a garbled time: it wraps, as it does in arrays
+        wrapped = [(start, length, time & _TIME_MASK) for start, length, time in found]
+        columns = np.array(wrapped, np.uint64).view(np.int64)
     return Records(flat, columns[:, 0], columns[:, 1], np.ascontiguousarray(columns[:, 2]))
 
 

@@ -21,7 +21,7 @@ from sockrec.kernel import ring_buffer
 from sockrec.kernel.arrays import I64
 from sockrec.kernel.host import boot_us
 from sockrec.kernel.ring_buffer import Records
-from sockrec.kernel.tracefs import Instance, open_tracefs
+from sockrec.kernel.tracefs import Folder, Instance, open_tracefs
 
 # Pages are decoded so many at a time: 1 MiB of them.
 _PAGES: Final = 256
@@ -93,13 +93,14 @@ class Tracer:
     """A tracing instance with no event enabled yet. Tracepoints know no namespaces: they see the whole host.
 
     `buffer_kib` is the ring buffer of each CPU, by default 32 MiB shared out but at least 1 MiB each:
-    memory that is taken at once. Needs root. Raises `KernelError`.
+    memory that is taken at once. `tracefs` is the root of one that is open already. Needs root. Raises
+    `KernelError`.
     """
 
-    def __init__(self, buffer_kib: int | None = None) -> None:
+    def __init__(self, buffer_kib: int | None = None, tracefs: Folder | None = None) -> None:
         self._pipes: list[int] = []
         self._stats: list[int] = []
-        tracefs = open_tracefs()
+        tracefs = open_tracefs() if tracefs is None else tracefs.enter(".")
         try:
             self._instance = Instance(tracefs)
         except BaseException:

@@ -1,4 +1,12 @@
-"""Text from hostile processes made harmless: for terminals, spreadsheets, Markdown and JSON."""
+r"""Text from hostile processes made harmless: for terminals, spreadsheets, Markdown and JSON.
+
+It is stored as the kernel gave it and made harmless where it is shown, in a pipe and in a file as on a
+terminal: what a pipe holds is shown by the next program, and a file by the next `cat`.
+
+JSON, Parquet and Arrow hold every text exactly. Tables, CSV and Markdown are to be looked at: a character
+that steers is written as `\x1b`, which a text may have held as these four letters too. A formula in CSV can
+be read back (`spreadsheet`).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +20,11 @@ _UNSAFE: Final = (
 _CONTROL: Final = re.compile(f"[{_UNSAFE}]|[\U000e0000-\U000e007f]")
 # A line break inside a quoted CSV cell is data.
 _CELL_CONTROL: Final = re.compile(f"(?!\n)[{_UNSAFE}]|[\U000e0000-\U000e007f]")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_MARKDOWN: Final = re.compile(r"([\\`*\[\]<>|&])")
+# Where a spreadsheet that splits at semicolons begins a cell too: it does not see our quotes, nor line breaks
+# inside of them.
+_FORMULA: Final = re.compile(r"""(?:\A|(?<=[;\n]))(?=["' \t\r]*[=+\-@＝＋－＠])|\A(?='*\n)""")
+# An underscore inside of a word marks nothing up.
+_MARKDOWN: Final = re.compile(r"([\\`*\[\]<>|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -29,13 +40,21 @@ def terminal(text: str) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """Return a text cell that no spreadsheet takes for a formula (OWASP, "CSV Injection")."""
-    safe = _CELL_CONTROL.sub(_visible, text)
-    return f"'{safe}" if text.startswith(_FORMULA) else safe
+    r"""Return a text cell that no spreadsheet takes for a formula (OWASP, "CSV Injection").
+
+    `'` goes before what would be one: at the beginning, after a semicolon, after a line break. To read the
+    text back, take it away there, which loses nothing:
+
+        re.sub(r'''(?:\A|(?<=[;\n]))'(?=["' \t\r]*[=+\-@＝＋－＠])|\A'(?='*\n)''', "", cell)
+    """
+    return _CELL_CONTROL.sub(_visible, _FORMULA.sub("'", text))
 
 
 def markdown(text: str) -> str:
-    """Return a cell of a Markdown table: one line, nothing in it taken for markup."""
+    """Return a cell of a Markdown table: one line, nothing in it taken for markup.
+
+    Some renderers still make a link, to itself, of a web address.
+    """
     return terminal(_MARKDOWN.sub(r"\\\1", text.replace("\n", " ").replace("\r", " ")))
 
 

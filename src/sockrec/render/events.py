@@ -38,6 +38,9 @@ class EventLines:
 
     def line(self, event: Event) -> str:
         """Return an event as a line, ended, with the title of its day before it if the day is new."""
+        if event["not_after"] is None:
+            # No recorder writes such a row. It is shown: a capture made elsewhere may have it.
+            return f"{'?':<{_TIME_WIDTH}}  {_kind(event):<{_KIND_WIDTH}}  {'  '.join(_facts(event))}\n"
         last = timetext.from_datetime(event["not_after"])
         offset = timetext.offset(last, self._zone)
         date = timetext.to_datetime(last, self._zone).date()
@@ -48,7 +51,7 @@ class EventLines:
         parts = [f"{moment_text:<{_TIME_WIDTH}}"]
         if self._name_host:
             parts.append(terminal(event["host"]))
-        parts += [f"{event['kind']:<{_KIND_WIDTH}}", *_facts(event)]
+        parts += [f"{_kind(event):<{_KIND_WIDTH}}", *_facts(event)]
         return f"{title}{'  '.join(parts)}\n"
 
 
@@ -74,6 +77,10 @@ def when(not_before: datetime | None, not_after: datetime, zone: tzinfo) -> str:
     begin, end = (timetext.to_datetime(time_us, zone) for time_us in (low, high))
     form = "%H:%M" if high - low < _DAY else "%m-%d"
     return f"{begin:{form}}-{end:{form}}"
+
+
+def _kind(event: Event) -> str:
+    return terminal(str(event["kind"]))
 
 
 def _up(time_us: int, step: int) -> int:
@@ -109,7 +116,7 @@ def _inferred(evidence: str | None) -> str:
 
 
 def _where(event: Event) -> str:
-    here = f"{event['protocol']} {endpoint(event['local_address'], event['local_port'])}"
+    here = f"{terminal(str(event['protocol']))} {endpoint(event['local_address'], event['local_port'])}"
     if not event["remote_port"]:
         return here
     arrow = _ARROWS.get(event["role"], "-")
@@ -118,7 +125,7 @@ def _where(event: Event) -> str:
 
 def _after(event: Event) -> str:
     """Return how long it lasted, ` after 3.2 ms`, where that is known."""
-    if event["opened_at"] is None or event["not_before"] != event["not_after"]:
+    if event["opened_at"] is None or event["not_after"] is None or event["not_before"] != event["not_after"]:
         return ""
     length = timetext.from_datetime(event["not_after"]) - timetext.from_datetime(event["opened_at"])
     return f" after {durations.show(length)}" if length >= 0 else ""
@@ -126,7 +133,7 @@ def _after(event: Event) -> str:
 
 def _end(event: Event) -> str:
     """Return how a connection ended, and what it carried."""
-    parts = [((event["cause"] or "") + _after(event)).strip()]
+    parts = [(terminal(event["cause"] or "") + _after(event)).strip()]
     for column, word in (("bytes_sent", "sent"), ("bytes_received", "received")):
         if event[column] is not None:
             parts.append(f"{size(event[column])} {word}")

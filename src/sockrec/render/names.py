@@ -1,4 +1,10 @@
-"""Names for numbers as the recorded host knew them, and text made safe for a terminal."""
+r"""Names for numbers as the recorded host knew them, and text made safe for a terminal.
+
+netstat prints the bytes that a process chose; its text is replayed byte for byte where those are harmless,
+and with `?` for what steers a terminal. That goes for pipes and files too: `replay | less -R`, and a file
+that somebody looks at with cat, end on a terminal. Bytes that are no UTF-8 stand in a capture, and are
+printed, as `\xff`; whole texts are exact in `sql --format json`.
+"""
 
 from __future__ import annotations
 

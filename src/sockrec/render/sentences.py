@@ -21,10 +21,10 @@ _UNKNOWN: Final = "holder unknown"
 _BOUNDS_WIDTH: Final = len("10:32:09.000 - 10:32:10.010")
 
 
-def endpoint(address: str, port: int) -> str:
-    """Return `10.0.0.5:7071`, `[::1]:7071`; port 0 as `*`."""
-    shown = f"[{address}]" if ":" in address else address
-    return f"{shown}:{port or '*'}"
+def endpoint(address: str | None, port: int | None) -> str:
+    """Return `10.0.0.5:7071`, `[::1]:7071`; port 0 as `*`, no address as `?`; safe for a terminal."""
+    shown = "?" if address is None else f"[{address}]" if ":" in address else address
+    return f"{terminal(shown)}:{port or '*'}"
 
 
 def holder(pid: int | None, program: str | None) -> str:
@@ -32,6 +32,11 @@ def holder(pid: int | None, program: str | None) -> str:
     if pid is None:
         return _UNKNOWN
     return f"{terminal(program or '?')}[{pid}]"
+
+
+def _plain(word: object) -> str:
+    """Return one of our own words; of a capture made elsewhere it may be anything."""
+    return terminal(str(word))
 
 
 def _us(moment: datetime) -> int:
@@ -75,7 +80,7 @@ def _how(row: Answer) -> str:
     """Return how a moment is known: `exact`, `by sample`, or `inferred`, with why it was not seen."""
     if row["exact"] and row["evidence"] == "event":
         return "exact"
-    how = "inferred" if row["evidence"] == "inferred" else f"by {row['evidence']}"
+    how = "inferred" if row["evidence"] == "inferred" else f"by {_plain(row['evidence'])}"
     return f"{how}: {row['cause']}" if row["cause"] in NOT_SEEN else how
 
 
@@ -111,8 +116,8 @@ def _subject(row: Answer, topic: str) -> str:
         return holder(row["pid"], row["program"])
     local = endpoint(row["local_address"], row["local_port"])
     if topic == "listening":
-        return f"port {row['local_port']} ({row['protocol']} {local})"
-    pair = f"{row['protocol']} {local} - {endpoint(row['remote_address'], row['remote_port'])}"
+        return f"port {row['local_port']} ({_plain(row['protocol'])} {local})"
+    pair = f"{_plain(row['protocol'])} {local} - {endpoint(row['remote_address'], row['remote_port'])}"
     return f"connection {pair}" if topic == "connection" else pair
 
 
@@ -142,9 +147,9 @@ def answer(row: Answer, topic: str, begins: bool, zone: tzinfo, *, name_host: bo
     if topic == "process" and cause:
         what = cause  # it names the process, and says how it ended
     else:
-        what = f"{_subject(row, topic)} {_verb(topic, begins, row['state'])}"
+        what = f"{_subject(row, topic)} {_verb(topic, begins, _plain(row['state']))}"
     if first is None:
-        already = f"{_subject(row, topic)} {_already(topic, row['state'])}"
+        already = f"{_subject(row, topic)} {_already(topic, _plain(row['state']))}"
         text = f"{already} at {at(last, zone, 3)}, when recording began"
     elif row["exact"]:
         text = f"{what} at {at(last, zone, 6)} ({_how(row)})"
@@ -181,9 +186,9 @@ def story(rows: Sequence[Answer], port: int, zone: tzinfo) -> str:
 def _chapter(row: Answer, zone: tzinfo) -> list[str]:
     time_text = _bounds(row, zone)
     if row["what"] == "gap":
-        return [f"  {time_text}  {'(gap)':<16}{terminal(row['detail'])}"]
-    where = f"{row['protocol']} {endpoint(row['address'], row['port'])}"
-    detail = f", {row['detail']}" if row["detail"] else ""
+        return [f"  {time_text}  {'(gap)':<16}{_plain(row['detail'])}"]
+    where = f"{_plain(row['protocol'])} {endpoint(row['address'], row['port'])}"
+    detail = f", {terminal(row['detail'])}" if row["detail"] else ""
     who = terminal(row["cause"]) if row["cause"] else holder(row["pid"], row["program"])
     lines = [f"  {time_text}  {where}  {row['what']}{detail}: {who}"]
     indent = " " * (len(time_text) + 4)

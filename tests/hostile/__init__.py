@@ -1,0 +1,1 @@
+"""Names, bytes and captures that somebody made to do harm."""

@@ -1,0 +1,62 @@
+"""Captures made to do harm cost bounded memory and time, are refused or told of, and are never written to."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scale import cases, figures
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.console import many
+from tests.hostile.texts import steering
+
+SECONDS = 30
+# Two of the largest frames of a journal, each a gibibyte, and what a question takes beside them.
+BYTES = 5 << 29
+QUESTIONS = (
+    ("info",),
+    ("when", "port", "7071", "stopped", "listening"),
+    ("replay", "--at", "2026-11-20T10:32:02Z", "-antp"),
+    ("sql", "SELECT count(*), count(DISTINCT socket_id) FROM sockets"),
+    ("verify",),
+    ("events",),
+    ("port", "7071"),
+    ("when", "pid", "4121", "stopped", "-f", "json"),
+)
+
+
+def _state(folder: Path) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for path in [folder, *folder.rglob("*")]:
+        facts = path.lstat()
+        found[str(path)] = (facts.st_ino, facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_nlink)
+    return found
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
+    capture = tmp_path / "capture"
+    ATTACKS[name](capture)
+    before = _state(tmp_path)
+    commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(6, 8)]]
+    shown = many(commands, seconds=2 * SECONDS)
+    figures(
+        f"hostile capture {name}",
+        seconds=max(one.seconds for one in shown),
+        bytes=max(one.peak for one in shown),
+    )
+    faults = []
+    for words, one in zip(commands, shown, strict=True):
+        said = one.err.splitlines()
+        if one.status == -signal.SIGALRM:
+            faults.append(f"{words[0]}: was not done after {2 * SECONDS} s")
+        elif one.status not in (0, 1, 2, 3) or not all(line.startswith(b"sockrec: ") for line in said):
+            faults.append(f"{words[0]}: ended with {one.status}: {said[-1:]}")
+        if one.seconds > SECONDS or one.peak > BYTES:
+            faults.append(f"{words[0]}: took {one.seconds:.1f} s, {one.peak >> 20} MiB")
+        if steering(one.out) or steering(one.err):
+            faults.append(f"{words[0]}: lets {steering(one.out) + steering(one.err)} out")
+    assert faults == []
+    assert _state(tmp_path) == before

@@ -55,3 +55,12 @@ def test_a_place_that_never_stops_filling_moves_few() -> None:
         known, moved = _step(known, order)
         moved_in_all += len(moved)
     assert moved_in_all < 20 * 500
+
+
+def test_rows_with_the_same_rank_get_two() -> None:
+    """A reading of the listeners alone gives one a rank that another socket has already."""
+    given_ranks = np.array([0.0, 1.0, 1.0, np.nan, 2.0])
+    after, moved = ranks.assign(given_ranks)
+    assert all(a < b for a, b in itertools.pairwise(after.tolist()))
+    assert moved.sum() == 1
+    assert moved[1] or moved[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import sockrec
-from sockrec.recorder import recorder as recorder_module
 from sockrec.recorder import writer
-from sockrec.recorder.recorder import Options, Recorder, Status
+from sockrec.recorder.options import LEAST_INTERVAL_US, Options, Status
+from sockrec.recorder.recorder import Recorder
 from sockrec.store import layout
 from tests.support.netns import Namespace
 
@@ -20,7 +20,7 @@ def test_a_segment_for_each_sample_is_no_change_to_any_answer(
     netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PART_BYTES", 1)
-    options = Options(interval_us=recorder_module.LEAST_INTERVAL_US)
+    options = Options(interval_us=LEAST_INTERVAL_US)
     made: list[Recorder] = []
     opened: list[socket.socket] = []
     expected: list[set[int]] = []

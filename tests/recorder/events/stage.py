@@ -62,6 +62,13 @@ class Stage:
         self.sources.next += scripts
         return self.log.drain(last=last)
 
+    def began_long_ago(self) -> None:
+        """Take a first sample two seconds before: what is announced from now on has ended since."""
+        now = self.sources.now
+        self.sources.now -= 2_000_000
+        self.sample(0)
+        self.sources.now = now
+
     def sample(self, after_us: int, *sockets: dict[str, Any], script: Script | None = None) -> Happened:
         """Let time go by until a reading begins; drain, and take it into the ledger.
 

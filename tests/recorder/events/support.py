@@ -274,6 +274,10 @@ class Scripted(Sources):
     def open(self) -> None:
         """Stay as they are: closing them closes nothing."""
 
+    def pause(self) -> None:
+        """Give nothing until opened again."""
+        self.close()
+
     def close(self) -> None:
         """Close nothing."""
 

@@ -126,6 +126,18 @@ def test_a_listener() -> None:
     assert (found.local_port.item(), found.remote_port.item()) == (4000, 0)
 
 
+def test_a_socket_has_not_the_endpoints_of_the_one_that_had_its_address_before() -> None:
+    """The end of the one before was not traced: tracepoints are enabled one after the other."""
+    before = [Change(900, 1, ESTABLISHED, CLOSE, local_port=4000, remote_port=80)]
+    listens = [
+        Change(1000, 1, CLOSE, LISTEN, local_port=7001, remote_port=0),
+        Change(1500, 1, LISTEN, CLOSE, local_port=7001, remote_port=0),
+    ]
+    found = ended([[*before, *listens]], [(1600, 1, 7)])
+    assert (found.local_port.tolist(), found.remote_port.tolist()) == ([7001], [0])
+    assert (found.opened.tolist(), found.listened.tolist()) == ([1000], [True])
+
+
 def test_a_listener_whose_beginning_was_not_seen() -> None:
     found = one(LISTENER_LIFE[1:])
     assert (found.listened.item(), found.opened.item(), found.closed.item()) == (True, NEVER, 1000)

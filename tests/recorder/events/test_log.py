@@ -84,6 +84,7 @@ def test_an_unsampled_one_that_closed_long_before_its_end_is_whole_too(stage: St
 
 
 def test_an_announcement_without_a_trace_has_bounds(stage: Stage) -> None:
+    stage.began_long_ago()
     stage.sample(1000)
     first = stage.drain(60_000, ANNOUNCED)
     read_by = stage.sources.now
@@ -183,6 +184,7 @@ def test_a_remnant_with_a_cookie_of_its_own_is_inferred(stage: Stage) -> None:
 
 
 def test_the_last_drain_tells_all(stage: Stage) -> None:
+    stage.began_long_ago()
     stage.sample(0, OPEN | {"owner": CLIENT})
     other = connection(B, 1010 * MS, 1050 * MS, local_port=4001)
     script = Script(

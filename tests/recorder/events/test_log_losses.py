@@ -178,6 +178,7 @@ def test_each_sample_of_a_pause_notes_its_part_of_it(stage: Stage) -> None:
 def test_what_waits_as_a_pause_begins_is_told_in_the_end(stage: Stage) -> None:
     """A listener's end that waits for its cause, an announcement and a process's end that wait."""
     stage.host.add(100, "server")
+    stage.began_long_ago()
     stage.sample(0)
     listens = [
         Change(1011 * MS, A, CLOSE, LISTEN, remote_port=0, remote="0.0.0.0", thread=100),

@@ -129,7 +129,7 @@ def lives(finished: Finished, interrupted: Mask, *, whole_since: int = NEVER) ->
     since = np.arange(len(changes)) >= np.maximum(birth, 0)[group]
     shut = _last((new == CLOSE) & since, starts)
     settled = _last((new == ESTABLISHED) & since, starts)
-    named = _last(real & (changes.remote_port != 0), starts)
+    named = _last(real & since & (changes.remote_port != 0), starts)
     named = np.where(named >= 0, named, np.where(birth >= 0, birth, shut))
     place, row = where[named >= 0], named[named >= 0]
     for column in ("family", "local", "remote", "local_port", "remote_port"):

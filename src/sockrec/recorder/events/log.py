@@ -32,7 +32,9 @@ from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
 # not announced in this namespace is another's.
 _ANNOUNCED_WITHIN_US: Final = 100_000
 _ANNOUNCED_SOON_US: Final = 3_000
+_ANNOUNCED_AT_LAST_US: Final = 1_000_000
 _READING_AND_NEXT: Final = 2
+_TOLD_KEPT: Final = 1 << 15
 _NEVER_COMPLETE: Final = int(np.iinfo(np.int64).max)
 
 
@@ -44,6 +46,7 @@ class EventLog:
 
     def __init__(self, sources: Sources, ledger: Ledger, netns: int) -> None:
         self._paused_at: int | None = None
+        self._begun: tuple[int, int] | None = None
         self.resync = False
         """Whether something was lost that no sample has made up for: the next one should not wait."""
         self._resync_next = False
@@ -63,7 +66,7 @@ class EventLog:
         self._ours, self._anybodys, self._untraced = (Moments() for _ in range(3))
         self._told: list[Ints] = []
         self._half_closed: set[int] = set()
-        self._told_early: set[int] = set()
+        self._told_early: dict[int, None] = {}
         self._latest = chains.none()
         self._lives = Lives.blank(np.empty(0, np.int64))
         self._whole_since = NEVER
@@ -84,6 +87,7 @@ class EventLog:
         """
         if reading is not None:
             self._holders.reading(reading)
+            self._begun = self._begun or (reading.began_us + self._anchor, reading.ended_us + self._anchor)
         happened = Happened()
         now = host.boot_us()
         if self._paused_at is not None:
@@ -118,7 +122,7 @@ class EventLog:
 
     def pause(self) -> None:
         """Leave events out from now on: each sample then notes that as a loss. Their sources are closed."""
-        self._sources.close()
+        self._sources.pause()
         now = host.boot_us()
         self._paused_at = now + self._anchor
         self._give_up_what_is_open(now)
@@ -250,7 +254,13 @@ class EventLog:
             )
             found.ended -= 2 * _ANNOUNCED_WITHIN_US * 1000
             self._lives = Lives.concat([self._lives, found])
-            self._told_early.add(key)
+            self._remember_told(key)
+
+    def _remember_told(self, *cookies: int) -> None:
+        """Tell nothing more of sockets: what is announced of them later comes twice."""
+        self._told_early |= dict.fromkeys(cookies)
+        while len(self._told_early) > _TOLD_KEPT:
+            del self._told_early[next(iter(self._told_early))]
 
     def _untold(self, cookie: Ints) -> Rows:
         """Return the rows of the sockets that were not told of while their programs still held them."""
@@ -275,7 +285,9 @@ class EventLog:
         mine = self._holders.seen(cookie, np.full(len(cookie), NEVER))
         self._announced.add(cookie[mine], np.zeros(int(mine.sum()), np.int64), read_by[mine])
         fresh = Announced(destroyed.sockets, read_by).take(self._untold(cookie))
-        self._told_early.difference_update(cookie.tolist())
+        if self._told_early:
+            for one in cookie.tolist():
+                self._told_early.pop(one, None)
         self._waiting = self._waiting.joined(fresh)
 
     def _tell(self, happened: Happened, *, last: bool) -> None:
@@ -297,6 +309,8 @@ class EventLog:
         past = unannounced & (old | last)
         # Lost, or never announced here: ours all the same if a sample saw it.
         orphans = np.flatnonzero(past & (self._holders.knows(traced.cookie, traced.closed) | traced.ours))
+        # A busy kernel announces some of them yet.
+        self._remember_told(*traced.cookie[orphans].tolist())
         rows = np.flatnonzero(due)
         if len(rows) or len(orphans):
             life = Lives.blank(announced.sockets.cookie[rows])
@@ -326,14 +340,9 @@ class EventLog:
         late = read_by - self._sampled_at < _ANNOUNCED_WITHIN_US
         unseen = np.where(late, self._sampled_before, self._sampled_at)
         last_seen = np.where(owned.last_seen == NEVER, unseen, owned.last_seen)
-        closed = Closed(
-            sockets,
-            life,
-            counted,
-            np.where(traced, closed_us, np.minimum(last_seen, read_by)),
-            np.where(traced, closed_us, read_by),
-            owned,
-        )
+        not_before = np.where(traced, closed_us, np.minimum(last_seen, read_by))
+        closed = Closed(sockets, life, counted, not_before, np.where(traced, closed_us, read_by), owned)
+        before = self._ended_before(closed, traced)
         self._told.append(sockets.cookie[counted & kept])
         known = traced & counted
         pairs, zero = life.pairs, np.zeros(len(life), np.int64)
@@ -343,8 +352,8 @@ class EventLog:
         listened = life.listened | (owned.state == LISTEN)
         reportable = (life.remote_port != 0) | owned.sampled
         reportable |= (sockets.protocol != IPPROTO_TCP) & (life.local_port != 0)
-        happened.plain = np.flatnonzero(reportable & ~listened)
-        for row in np.flatnonzero(listened).tolist():
+        happened.plain = np.flatnonzero(reportable & ~listened & ~before)
+        for row in np.flatnonzero(listened & ~before).tolist():
             named = owned.of(row)
             closing = Closing(
                 (int(closed.not_before[row]) - self._anchor) * 1000,
@@ -355,6 +364,21 @@ class EventLog:
                 named.program,
             )
             self._closing.append((closed, row, closing))
+
+    def _ended_before(self, closed: Closed, traced: Mask) -> Mask:
+        """Mark what ended before the first sample was over, unseen by it: that was before this recording.
+
+        A busy host announces a socket long after its end. Then the trace, which was whole by the first
+        sample, has nothing of it.
+        """
+        if self._begun is None:
+            return np.zeros(len(traced), np.bool_)
+        began, ended = self._begun
+        untraced = ~traced & (closed.sockets.protocol == IPPROTO_TCP) & (self._complete_since <= began)
+        untraced &= (closed.not_after < ended + _ANNOUNCED_AT_LAST_US) & (self._sources.tracer is not None)
+        unseen = (closed.owned.last_seen == NEVER) & (closed.lives.opened == NEVER)
+        result: Mask = unseen & (untraced | (closed.not_before < np.where(traced, ended, began)))
+        return result
 
     def _find_causes(self, happened: Happened, now: int, *, last: bool) -> None:
         waiting = []

@@ -159,7 +159,9 @@ class Holders:
         sampled = self.seen(cookie, lives.closed)
         seen = np.flatnonzero((places >= 0) & sampled)
         state[seen] = roster.condition[INET_ROW["state"]][places[seen]]
-        last_seen[seen] = roster.last_seen[places[seen]]
+        # A sample that saw it in TIME_WAIT does not tell that it was open.
+        open_ = seen[state[seen] != TIME_WAIT]
+        last_seen[open_] = roster.last_seen[places[open_]]
         numbers, index = np.unique(roster.condition[INET_ROW["owner"]][places[seen]], return_inverse=True)
         names = [_named(self._ledger.ownership.owners[number]) for number in numbers.tolist()]
         owner[seen] = index

@@ -11,6 +11,7 @@ from sockrec.kernel.connector import ProcessConnector, ProcessExits
 from sockrec.kernel.destroyed import RECEIVE_BUFFER, Destroyed, DestroyedSource
 from sockrec.kernel.exits import LIMIT, Exit, ExitWatch
 from sockrec.kernel.process_events import ProcessEvents
+from sockrec.kernel.tracefs import Folder, open_tracefs
 from sockrec.kernel.tracing import Trace, Tracer
 
 # Of the descriptors that this process may have, so many at most watch other processes.
@@ -45,13 +46,14 @@ class Sources:
         self.processes: ProcessEvents | None = None
         self.watch: ExitWatch | None = None
         self.connector: ProcessConnector | None = None
+        self._tracefs: Folder | None = None
         self.has_threads = host.pid_namespace() == host.INITIAL_PID_NAMESPACE
         self._buffer_bytes = buffer_bytes
         self._limit = min(LIMIT, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _DESCRIPTORS_SHARE)
         self.open()
 
     def open(self) -> None:
-        """Open them all, or again after `close`."""
+        """Open them all, or again after `pause`: that takes no privileges that only the start has."""
         self.unavailable = []
         try:
             self.destroyed = DestroyedSource(self._buffer_bytes or RECEIVE_BUFFER)
@@ -59,7 +61,9 @@ class Sources:
             self.unavailable.append(str(error))
         self._trace(self._buffer_bytes)
         self._watch()
-        if self.tracer is not None:
+        if self.tracer is not None and self.connector is not None:
+            self.connector.read()  # what happened since is left out
+        elif self.tracer is not None:
             # Alone it tells nothing: who closed a socket is the trace's to say.
             try:
                 self.connector = ProcessConnector()
@@ -103,8 +107,18 @@ class Sources:
             self.watch.close()
             self.watch = None
 
+    def pause(self) -> None:
+        """Close them until `open`, but for what only the start may ask for: tracefs, the connector."""
+        for source in (self.destroyed, self.tracer, self.watch):
+            if source is not None:
+                source.close()
+        self.destroyed = self.tracer = self.watch = None
+
     def close(self) -> None:
         """Close them all."""
+        if self._tracefs is not None:
+            self._tracefs.close()
+            self._tracefs = None
         for source in (self.destroyed, self.tracer, self.connector, self.watch):
             if source is not None:
                 source.close()
@@ -112,7 +126,9 @@ class Sources:
 
     def _trace(self, buffer_bytes: int | None) -> None:
         try:
-            self.tracer = Tracer(None if buffer_bytes is None else max(1, buffer_bytes >> 10))
+            if self._tracefs is None:
+                self._tracefs = open_tracefs()
+            self.tracer = Tracer(None if buffer_bytes is None else max(1, buffer_bytes >> 10), self._tracefs)
             missing = [transitions.enable(self.tracer), *endings.enable(self.tracer)]
             self.processes = ProcessEvents(self.tracer)
             missing += self.processes.unavailable

@@ -6,15 +6,19 @@ import shutil
 import threading
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+import sockrec
 from sockrec.catalog import open_catalog
 from sockrec.errors import CaptureError, UsageError
+from sockrec.model.tables import TABLES
 from sockrec.query.when import when
-from sockrec.store import segments
+from sockrec.store import parquet, segments
 from sockrec.store.layout import Layout, stem
 from tests.catalog.captures import Part
+from tests.support import command
 
 
 def _three_parts(root: Path) -> list[Part]:
@@ -192,3 +196,119 @@ def test_a_capture_can_be_moved(tmp_path: Path) -> None:
     shutil.move(tmp_path / "one", tmp_path / "two")
     with open_catalog(tmp_path / "two") as catalog:
         assert catalog.rows("SELECT count(*) FROM sockets") == [(1,)]
+
+
+def _change_a_value(path: Path, column: str) -> None:
+    """Change bytes of a page so that DuckDB reads other values from it, and says nothing."""
+    meta = pq.read_metadata(path)
+    names = [meta.schema.column(place).path for place in range(meta.num_columns)]
+    chunk = meta.row_group(0).column(names.index(column))
+    content = path.read_bytes()
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    sql = f"SELECT {column} FROM read_parquet('{path}')"
+    before = duckdb.execute(sql).fetchall()
+    for at in range(start + chunk.total_compressed_size - 1, start, -1):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[at] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                after = duckdb.connect().execute(sql).fetchall()
+            except duckdb.Error:
+                continue
+            if after != before:
+                return
+    raise AssertionError("DuckDB notices everything by itself")
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> tuple[Path, Path]:
+    """Give a capture with a file whose values are others, and that file."""
+    parts = _three_parts(tmp_path)
+    broken = parts[1].path("samples")
+    _change_a_value(broken, "sockets")
+    return tmp_path, broken
+
+
+def test_other_values_are_never_an_answer(silent: tuple[Path, Path]) -> None:
+    root, broken = silent
+    with open_catalog(root) as catalog:
+        assert catalog.damages == []
+        assert catalog.rows("SELECT DISTINCT sockets FROM samples") == [(1,)]
+        assert [(damage.path, damage.what) for damage in catalog.damages] == [(broken, "fails its checksum")]
+        assert catalog.rows("SELECT count(*) FROM samples") == [(20,)]
+
+
+def test_a_relation_read_later_has_none_of_them(silent: tuple[Path, Path]) -> None:
+    root, _ = silent
+    with sockrec.open(root) as capture:
+        assert capture.sql("SELECT DISTINCT sockets FROM samples").fetchall() == [(1,)]
+        assert capture.samples().aggregate("count(*)").fetchall() == [(20,)]
+        assert len(capture.damages) == 1
+
+
+def test_no_other_value_is_printed(silent: tuple[Path, Path]) -> None:
+    """Also of rows that are printed as they come, from a file after the first."""
+    root, _ = silent
+    for format_ in ("csv", "jsonl", "table"):
+        done = command.sockrec("sql", "-C", root, "SELECT sockets FROM samples", "--format", format_)
+        assert done.returncode == 0
+        assert "fails its checksum" in done.stderr
+        values = {word for line in done.stdout.splitlines() for word in line.split() if word.isdigit()}
+        assert values <= {"1"}
+
+
+def test_a_question_in_another_thread_is_asked_again(silent: tuple[Path, Path]) -> None:
+    """The file is found by one question while another, which has read it too, is not answered yet."""
+    root, _ = silent
+    read, found = threading.Event(), threading.Event()
+    answers = []
+    with open_catalog(root) as catalog:
+
+        def slowly(connection: duckdb.DuckDBPyConnection) -> list[tuple[int]]:
+            rows = connection.execute("SELECT DISTINCT sockets FROM samples").fetchall()
+            read.set()
+            found.wait(20)
+            return rows
+
+        thread = threading.Thread(target=lambda: answers.append(catalog.run(slowly)))
+        thread.start()
+        assert read.wait(20)
+        assert catalog.rows("SELECT DISTINCT sockets FROM samples") == [(1,)]
+        found.set()
+        thread.join(20)
+    assert answers == [[(1,)]]
+
+
+def test_a_file_is_compared_once_and_again_when_it_is_another(tmp_path: Path) -> None:
+    parts = _three_parts(tmp_path)
+    path = parts[1].path("samples")
+    whole = path.read_bytes()
+    with open_catalog(tmp_path) as catalog:
+        assert catalog.rows("SELECT sum(sockets) FROM samples") == [(30,)]
+        _change_a_value(path, "sockets")
+        assert catalog.rows("SELECT sum(sockets) FROM samples") == [(20,)]
+        path.write_bytes(whole)
+        catalog.refresh()
+        assert catalog.rows("SELECT sum(sockets) FROM samples") == [(30,)]
+        assert catalog.damages == []
+        # Rewritten, as by retention: another file with checksums of its own, compared twice.
+        sealed = pq.ParquetFile(path).read()
+        parquet.write(path, TABLES["samples"], sealed, parquet.read_metadata(path), row_group=3)
+        for _ in range(2):
+            assert catalog.rows("SELECT sum(sockets) FROM samples") == [(30,)]
+        assert catalog.damages == []
+
+
+def test_what_a_repair_lost_is_told_by_every_reader(silent: tuple[Path, Path]) -> None:
+    root, broken = silent
+    assert command.sockrec("verify", "-C", root).returncode == 3
+    done = command.sockrec("verify", "-C", root, "--repair")
+    assert done.returncode == 0, done
+    for words in (["info"], ["sql", "SELECT count(*) FROM samples"]):
+        done = command.sockrec(*words, "-C", root)
+        assert done.returncode == 0
+        assert "10 of 10 rows of samples are lost" in done.stderr
+    told = command.answer("verify", "-C", root)
+    assert told["whole"] is True
+    assert [loss["file"] for loss in told["known_losses"]] == [broken.relative_to(root).as_posix()]

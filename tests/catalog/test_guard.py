@@ -196,3 +196,32 @@ def test_a_sealed_capture_is_opened_without_arrow_and_leaves_nothing_behind(tmp_
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "capture")], check=True, cwd=here)
     assert _files(tmp_path) == before
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM duckdb_logs",
+        "FROM system.main.duckdb_logs",
+        "FROM duckdb_logs()",
+        "FROM duckdb_logs_parsed('FileSystem')",
+        "FROM DuckDB_Log_Contexts",
+        "FROM query_table('duckdb_logs')",
+        "FROM query_table(['samples', 'duckdb_logs'])",
+        "SELECT write_log('x', log_type := 'FileSystem')",
+        "CALL truncate_duckdb_logs()",
+        "CALL disable_logging()",
+        "SET enable_logging = false",
+    ],
+)
+def test_the_log_of_what_was_read_is_the_catalogs_own(tmp_path: Path, sql: str) -> None:
+    """It tells which files have to be compared with their checksums."""
+    Part(tmp_path, 0, 1).write()
+    with open_catalog(tmp_path) as catalog, pytest.raises(UsageError, match="not allowed"):
+        catalog.check(sql)
+
+
+def test_text_that_names_the_log_is_text(tmp_path: Path) -> None:
+    Part(tmp_path, 0, 1).write()
+    with open_catalog(tmp_path) as catalog:
+        catalog.check("SELECT * FROM sockets WHERE program = 'duckdb_logs'")

@@ -124,7 +124,7 @@ def test_a_missing_part_leaves_what_the_one_before_tells(tmp_path: Path) -> None
 
 def test_a_file_by_another_name_is_always_looked_into(tmp_path: Path) -> None:
     for number in range(4):
-        part = Part(tmp_path, 10 * number, 10 * number + 9, part=number)
+        part = Part(tmp_path, 10 * number, 10 * number + 9, part=number, version=2)
         _carry(part, number, last=3)
         part.active(1, 10 * number, recv_q=number)
         part.write()

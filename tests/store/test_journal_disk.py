@@ -158,7 +158,7 @@ def test_frames_are_let_go_of_once_they_are_synced(tmp_path: Path) -> None:
 
 
 def test_a_write_torn_by_a_signal_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that raises between two partial writes leaves a journal that takes it, and the next sample."""
+    """A handler that raises between two partial writes leaves one that takes it, and the next sample."""
 
     class InterruptedByHandlerError(Exception):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from sockrec.model.tables import FORMAT_VERSION, TABLES
 from sockrec.store.journal import read_journal
 from sockrec.store.layout import Layout, stem
 from sockrec.store.schema import arrow_schema
-from sockrec.store.segments import deep_check, recover, seal
+from sockrec.store.segments import recover, seal
 from sockrec.store.snapshot import take_snapshot
 from sockrec.store.spans import assemble
+from sockrec.store.whole import deep_check
 from tests.store.rows import (
     HOST,
     RECORDING,
@@ -121,6 +123,7 @@ def test_how_a_segment_is_written(tmp_path: Path) -> None:
         "sockrec.part": "0",
         "sockrec.first_sample_at": str(START),
         "sockrec.last_sample_at": str(START + 2 * SECOND),
+        "sockrec.tables": json.dumps({name: 3 if name == "samples" else 9 for name in TABLES}),
     }
     columns = {}
     for index in range(file.metadata.num_columns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from sockrec.errors import CaptureError
 from sockrec.model.tables import FORMAT_VERSION, TABLES
 from sockrec.store import snapshot as snapshotting
 from sockrec.store import survey as surveying
+from sockrec.store.check_block import CheckedFile, block_ending, place_of
 from sockrec.store.layout import Layout, stem
 from sockrec.store.lock import RecorderLock
 from sockrec.store.recordings import LARGEST, read_recording, write_recording
@@ -44,7 +46,8 @@ def test_lists_everything_in_order(tmp_path: Path) -> None:
     journal = small_part(tmp_path, part=3)
     other = layout.segment("samples", "db-1", "2026-11-19", stem("20261119T000000-0000", 0))
     other.parent.mkdir(parents=True)
-    shutil.copy(layout.segment("samples", HOST, "2026-11-20", stem(RECORDING, 0)), other)
+    segment = layout.segment("samples", HOST, "2026-11-20", stem(RECORDING, 0))
+    other.write_bytes(written_as(other, segment.read_bytes()))
     write_recording(layout.recording(HOST, RECORDING), {"recording": RECORDING, "host": HOST})
     found = survey(tmp_path)
     assert found.hosts == ["db-1", HOST]
@@ -250,6 +253,20 @@ print(sorted({{"pyarrow", "numpy", "duckdb"}} & set(sys.modules)))
     assert out == "[]\n"
 
 
+def written_as(path: Path, content: bytes) -> bytes:
+    """Return a segment as it would be if it had been written for that path."""
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    block = block_ending(content, end)
+    assert block is not None
+    sink = io.BytesIO()
+    checked = CheckedFile(sink)
+    checked.write(content[: block.begin])
+    checked.hold()
+    checked.write(content[end:])
+    checked.finish(place_of(path))
+    return sink.getvalue()
+
+
 def test_a_thousand_files_are_listed_at_once(tmp_path: Path) -> None:
     """The best of some surveys of 1,000 segments takes less than 30 ms."""
     segment = sealed(tmp_path)
@@ -257,7 +274,8 @@ def test_a_thousand_files_are_listed_at_once(tmp_path: Path) -> None:
     for number in range(1000):
         folder = segment.parent.parent / f"date=2026-12-{1 + number // 50:02}"
         folder.mkdir(exist_ok=True)
-        (folder / f"{stem(RECORDING, number)}.parquet").write_bytes(content)
+        path = folder / f"{stem(RECORDING, number)}.parquet"
+        path.write_bytes(written_as(path, content))
     times = []
     for _ in range(20):
         began = time.perf_counter()

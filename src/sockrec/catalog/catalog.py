@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-import uuid
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
 from sockrec.catalog import connections, events, guard, moments, periods, sources, unsampled
+from sockrec.catalog.witness import LOG, DamageMetError, Witness, identity
 from sockrec.errors import CaptureError, SockrecError, UsageError
 from sockrec.store.damage import Damage
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from sockrec.store.survey import Survey
+    from sockrec.store.survey import SegmentFile, Survey
 
 Answer = TypeVar("Answer")
 
@@ -59,18 +61,26 @@ _OF_THE_STATEMENT: Final = (
 )
 
 
+# What a question may take; more is spilled to disk, and refused beyond that.
+_MOST_MEMORY: Final = 2 << 30
+_MOST_SPILLED: Final = "8GiB"
+
+
 class Catalog:
     """A capture and the views over it (`sockrec.catalog.views`); made by `open_catalog`.
 
-    `connection` may be used for reading directly, but only `run` notices a file that is damaged
-    inside, leaves it out and goes on. `damages` lists what is left out, and why.
+    `connection` may be used for reading directly, but only `run` compares what was read with the files'
+    checksums, leaves a damaged file out and asks again. `damages` lists what is left out, and why.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.damages: list[Damage] = []
-        self._bad: dict[Path, Damage] = {}
+        self._bad: dict[Path, tuple[Damage, tuple[int, ...]]] = {}
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._running: duckdb.DuckDBPyConnection | None = None
+        self._witness = Witness()
+        self._asked = threading.local()
         self._open()
 
     @property
@@ -101,14 +111,38 @@ class Catalog:
         """
         while True:
             try:
-                # A cursor of its own: a result that its asker has not read to the end blocks nobody else.
-                return question(self.connection.cursor())
+                with self._witness.asking():
+                    self._asked.connection = self.connection
+                    # A cursor of its own: a result that its asker has not read to the end blocks nobody else.
+                    self._running = self.connection.cursor()
+                    answer = question(self._running)
+                    if isinstance(answer, duckdb.DuckDBPyRelation):
+                        # Its rows are read later, where nobody can compare them any more.
+                        self._compare_files()
+                    else:
+                        self.compare_read()
+                    return answer
             except duckdb.Error as error:
                 self.leave_out_damaged(error)
 
+    def interrupt(self) -> None:
+        """End what is being asked now, from another thread: its question raises `KeyboardInterrupt`."""
+        if self._running is not None:
+            self._running.interrupt()
+
+    def compare_read(self) -> None:
+        """Compare what was read until now with the files' checksums; raises `DamageMetError`.
+
+        For questions whose answer leaves before all of it is there.
+        """
+        if getattr(self._asked, "connection", self._connection) is not self._connection:
+            # Another thread has left files out meanwhile, which this question may have read.
+            raise DamageMetError({})
+        self._witness.compare_read()
+
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Return the rows of a trusted statement, held in memory, as a relation."""
-        return self.run(lambda connection: connection.sql(sql).materialize())
+        return self.run(lambda connection: (connection.sql(sql).materialize(),))[0]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a trusted statement."""
@@ -120,13 +154,46 @@ class Catalog:
 
     def check_files(self) -> None:
         """Read every segment whole now, and leave those out that are damaged."""
-        self._leave_out(_damaged(self._files()))
+        self._leave_out(self._damaged(self._files()))
 
-    def _files(self) -> list[Path]:
-        return [segment.path for segments in self.survey.segments.values() for segment in segments]
+    def _files(self) -> list[SegmentFile]:
+        return [segment for segments in self.survey.segments.values() for segment in segments]
+
+    def _compare_files(self) -> None:
+        """Compare every segment that has checksums; raises `DamageMetError`."""
+        compared = ((segment.path, self._witness.compare_whole(segment)) for segment in self._files())
+        if found := {path: damage for path, damage in compared if damage is not None}:
+            raise DamageMetError(found)
+
+    def _tripped_over(self) -> dict[Path, Damage]:
+        """Return which of the files that a failed statement read fail their checksums."""
+        try:
+            self._witness.compare_read()
+        except DamageMetError as error:
+            return error.found
+        except duckdb.Error:
+            return {}  # so bad that the database is gone, and its log
+        return {}
+
+    def _damaged(self, segments: Iterable[SegmentFile], *, deeply: bool = False) -> dict[Path, Damage]:
+        """Read segments whole and return what is wrong; `deeply` those too whose checksums are right."""
+        found = {}
+        for segment in segments:
+            damage = self._witness.compare_whole(segment)
+            if damage is None and (deeply or segment.check is None):
+                # Arrow takes longer to import than most questions need.
+                from sockrec.store.whole import deep_check
+
+                what = deep_check(segment.path)
+                damage = None if what is None else Damage(segment.path, what)
+            if damage is not None:
+                found[segment.path] = damage
+        return found
 
     def _leave_out(self, found: dict[Path, Damage]) -> None:
-        self._bad |= {path: damage for path, damage in found.items() if path.exists()}
+        for path, damage in found.items():
+            if (file := identity(path)) is not None:
+                self._bad[path] = damage, file
         if found:
             self._open()
 
@@ -137,15 +204,22 @@ class Catalog:
         """
         if isinstance(error, duckdb.InterruptException):
             raise KeyboardInterrupt from None
+        if isinstance(error, DamageMetError):
+            self._leave_out(error.found)
+            return
         files = self._files()
-        if not all(path.exists() for path in files):
+        if not all(segment.path.exists() for segment in files):
             # Dropped by retention, or sealed anew: that is no damage.
             self._open()
             return
+        if found := self._tripped_over():
+            self._leave_out(found)
+            return
         if isinstance(error, _OF_THE_STATEMENT):
             raise meaning(error) from None
-        named = [path for path in files if str(path) in str(error)]
-        found = _damaged(named) or _damaged(path for path in files if path not in named)
+        named = [segment for segment in files if str(segment.path) in str(error)]
+        found = self._damaged(named, deeply=True)
+        found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
         if not found:
             raise meaning(error) from None
         self._leave_out(found)
@@ -154,22 +228,31 @@ class Catalog:
         self.close()
         self._sources = sources.find(self.root)
         files = self.survey.segments
+        # Another file at its path, as after a repair, may be whole.
+        self._bad = {path: bad for path, bad in self._bad.items() if identity(path) == bad[1]}
         for table, segments in files.items():
             files[table] = [segment for segment in segments if segment.path not in self._bad]
-        self.damages = [*self.survey.damages, *self._bad.values()]
+        known = {damage.path for damage in self.survey.damages if not damage.known}
+        left_out = [damage for path, (damage, _) in self._bad.items() if path not in known]
+        self.damages = [*self.survey.damages, *left_out]
         if self.damages and not any(files.values()) and not self._sources.journals:
             raise CaptureError(f"nothing in {self.root} can be read: {self.damages[0]}")
+        # DuckDB would let everybody read it.
+        self._spill = tempfile.TemporaryDirectory(prefix="sockrec-", ignore_cleanup_errors=True)
         self._connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
         try:
-            _prepare(self._connection, self._sources)
+            _prepare(self._connection, self._sources, self._spill.name)
+            self._witness.watch(self._connection, self._files())
         except duckdb.Error as error:
             self.leave_out_damaged(error)
 
     def close(self) -> None:
         """Let the connection go; relations made from it can't be read any more."""
+        self._witness.rest()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._spill.cleanup()
 
     def __enter__(self) -> Catalog:
         return self
@@ -197,14 +280,15 @@ def meaning(error: duckdb.Error) -> SockrecError:
     return UsageError(guard.one_line(error))
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources) -> None:
-    # Spilled rows go where the user's temporary files go, not into the folder they stand in.
-    spill = Path(tempfile.gettempdir()) / f"sockrec-{uuid.uuid4().hex}"
+def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spill: str) -> None:
     paths = [segment.path for segments in found.survey.segments.values() for segment in segments]
     for setting in (
         "SET GLOBAL TimeZone = 'UTC'",
         "SET GLOBAL parquet_metadata_cache = true",
-        f"SET temp_directory = {sources.literal(str(spill))}",
+        LOG,
+        f"SET temp_directory = {sources.literal(spill)}",
+        f"SET max_temp_directory_size = '{_MOST_SPILLED}'",
+        f"SET memory_limit = '{_most_memory()}B'",
         f"SET allowed_paths = [{', '.join(sources.literal(str(path)) for path in paths)}]",
         "SET enable_external_access = false",
         "SET lock_configuration = true",
@@ -218,13 +302,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources) -> N
         connection.execute(view)
 
 
-def _damaged(paths: Iterable[Path]) -> dict[Path, Damage]:
-    # Arrow takes longer to import than most questions need.
-    from sockrec.store.segments import deep_check
-
-    found = {}
-    for path in paths:
-        what = deep_check(path)
-        if what is not None:
-            found[path] = Damage(path, what)
-    return found
+def _most_memory() -> int:
+    if not hasattr(os, "sysconf"):  # Windows
+        return _MOST_MEMORY
+    return min(_MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)

@@ -7,9 +7,11 @@ from typing import Final
 from sockrec.catalog.periods import began, first_of, last_of
 
 # A TCP connection keeps its cookie from SYN_RECV through TIME_WAIT, and its identity with it: one
-# group, no windows. It is closed from TIME_WAIT on, which lasts a minute more and belongs to no one.
+# group, no windows. It is closed from TIME_WAIT on, which lasts a minute more and belongs to no one. A first
+# row of that which a cut began tells nothing of its beginning: the part before was removed, or is damaged.
 _CLOSED = """
-    CASE WHEN c.waiting IS NOT NULL THEN c.waiting.begun_after
+    CASE WHEN c.waiting.begun_as = 'carried' THEN NULL
+        WHEN c.waiting IS NOT NULL THEN c.waiting.begun_after
         WHEN c.last.ended_as IN ('closed', 'changed') OR c.last.after_whole IS NOT NULL THEN c.last.last_seen
         END AS closed_not_before,
     CASE WHEN c.waiting IS NOT NULL THEN c.waiting.first_seen
@@ -52,6 +54,7 @@ WITH seen AS (
         arg_max_null(s.holders, {_ORDER}) AS holders,
         min(s.first_seen) AS first_seen, max(s.last_seen) AS last_seen,
         bool_and(s.state = 'SYN_RECV') AND bool_or(s.ended_as = 'closed') AS requested,
+        bool_and(s.state = 'TIME_WAIT' OR (s.state = 'FIN_WAIT2' AND s.inode = 0)) AS only_left,
         bool_or(s.state = 'SYN_RECV') AS accepting, bool_or(s.state = 'SYN_SENT') AS connecting,
         bool_or(s.state NOT IN ('SYN_SENT', 'SYN_RECV', 'CLOSE')) AS established
     FROM main.sockets s JOIN base.runs runs ON runs.host = s.host AND runs.recording = s.recording
@@ -60,8 +63,8 @@ WITH seen AS (
         s.remote_address, s.remote_port, s.socket_id
 ), sampled AS (
 SELECT c.host, c.life, c.netns, c.socket_id, 'tcp' AS protocol, c.family, c.local_address, c.local_port,
-    c.remote_address, c.remote_port, c.requested, c.accepting, c.connecting, c.established, c.first_pid,
-    c.first_program,
+    c.remote_address, c.remote_port, c.requested, c.only_left, c.accepting, c.connecting, c.established,
+    c.first_pid, c.first_program,
     c.pid, c.program, c.holders,{began("c.first", "c.first", "opened", "opened", "c.first_seen")}
     c.last_seen, coalesce(c.waiting_after, c.last_seen) AS open_until,{_CLOSED},
     c.first.state AS first_state, c.last.state AS last_state, c.last.recording AS recording
@@ -71,7 +74,7 @@ FROM seen c
     FROM base.events e JOIN base.runs runs ON runs.host = e.host AND runs.recording = e.recording
     WHERE e.kind = 'closed' AND e.protocol = 'tcp'
 )
-SELECT c.* EXCLUDE (requested) REPLACE (
+SELECT c.* EXCLUDE (requested, only_left) REPLACE (
         coalesce(e.role = 'server', c.accepting) AS accepting,
         coalesce(e.role = 'client', c.connecting) AS connecting,
         c.established OR e.established_at IS NOT NULL AS established,
@@ -93,6 +96,7 @@ FROM sampled c
 LEFT JOIN told e ON e.host = c.host AND e.life = c.life AND e.socket_id = c.socket_id
     AND e.local_port = c.local_port
 WHERE NOT (c.opened_as = 'opened' AND c.opened_evidence = 'inferred')
+    AND NOT (c.only_left AND e.sampled IS NOT DISTINCT FROM false)  -- told by the recording before
     AND NOT (c.requested AND e.kind IS NULL)  -- what it became has a cookie of its own, or it came to nothing
 UNION ALL BY NAME
 SELECT u.host, u.life, u.netns, u.socket_id, u.protocol, u.family, u.local_address, u.local_port,

@@ -7,6 +7,9 @@ from typing import Final
 from sockrec.catalog import counters
 from sockrec.catalog.connections import REMNANT
 
+# Longer steps than a day stand in no capture of ours.
+LONGEST_STEP_US: Final = 86_400_000_000
+
 GAPS: Final = """
 CREATE VIEW gaps AS
 WITH ordered AS (
@@ -15,7 +18,9 @@ WITH ordered AS (
     FROM samples
     WINDOW all_ AS (PARTITION BY host ORDER BY began_at)
 )
-SELECT host, ended_before AS not_before, began_at AS not_after, 'not recording' AS why
+SELECT host, ended_before AS not_before, began_at AS not_after,
+    CASE WHEN samples_dropped > 0 THEN samples_dropped || ' samples dropped: the disk did not take them'
+        ELSE 'not recording' END AS why
 FROM ordered WHERE recording <> recording_before
 UNION ALL
 SELECT host, coalesce(ended_before, began_at), coalesce(begins_after, ended_at),
@@ -85,14 +90,19 @@ def _within_reach(table: str) -> str:
 
 _MOVED = ", ".join(f"{'c' if name in counters.COUNTERS else 'a'}.{name}" for name in counters.MOVING)
 # A row that a segment's edge cut is two rows in the sample of the cut: the first of them counts. Queues
-# and timers are of the socket's latest row, counters of its latest that has any.
+# and timers are of the socket's latest row, counters of its latest that has any. Where activity
+# was thinned, the row that is left of a minute stands for all of it.
 SOCKETS_AT: Final = f"""
 CREATE MACRO sockets_at(t) AS TABLE
 WITH moment AS (
-    SELECT host, recording, began_at, ended_at, file FROM parts.samples WHERE began_at <= t::TIMESTAMPTZ
+    SELECT host, recording, began_at, ended_at, file,
+        CASE WHEN thinned_us BETWEEN 1 AND {LONGEST_STEP_US}
+            THEN make_timestamptz((epoch_us(ended_at) // thinned_us + 1) * thinned_us - 1)
+            ELSE ended_at END AS known_until
+    FROM parts.samples WHERE began_at <= t::TIMESTAMPTZ
     QUALIFY row_number() OVER (PARTITION BY host ORDER BY began_at DESC) = 1
 ), held AS (
-    SELECT s.* EXCLUDE (file), m.began_at AS sampled_at, m.ended_at AS sample_ended
+    SELECT s.* EXCLUDE (file), m.began_at AS sampled_at, m.known_until
     FROM parts.sockets s JOIN ({_within_reach("sockets")}) m
         ON m.near = s.file AND m.host = s.host AND m.recording = s.recording
     WHERE {held("s", "m.began_at", "m.ended_at")}
@@ -100,15 +110,15 @@ WITH moment AS (
 ), moved AS (
     SELECT a.* FROM parts.activity a JOIN ({_within_reach("activity")}) m
         ON m.near = a.file AND m.host = a.host AND m.recording = a.recording
-    WHERE a.read_at <= m.ended_at
+    WHERE a.read_at <= m.known_until
 )
-SELECT h.* EXCLUDE (sample_ended), {_MOVED}
+SELECT h.* EXCLUDE (known_until), {_MOVED}
 FROM held h
 ASOF LEFT JOIN moved a ON a.host = h.host AND a.recording = h.recording AND a.socket_id = h.socket_id
-    AND a.read_at <= h.sample_ended
+    AND a.read_at <= h.known_until
 ASOF LEFT JOIN (FROM moved counted WHERE {counters.has_counters("counted")}) c
     ON c.host = h.host AND c.recording = h.recording AND c.socket_id = h.socket_id
-    AND c.read_at <= h.sample_ended
+    AND c.read_at <= h.known_until
 """
 
 _IDENTITY = ", ".join(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog.views import HOST, RECORDINGS
-from sockrec.model.tables import EVENTS, TABLES, Table
+from sockrec.model.tables import EVENTS, SAMPLES, TABLES, Table
 from sockrec.store.layout import host_folder, host_of, split_stem
 from sockrec.store.survey import survey
 
@@ -33,6 +34,13 @@ _SQL_TYPES: Final[Mapping[Type, str]] = {
 }
 FILES: Final = (
     'CREATE TABLE base.files ("table" VARCHAR, host VARCHAR, recording VARCHAR, part BIGINT, file VARCHAR)'
+)
+# Of other names DuckDB makes other columns, or none, and then reads none of the files.
+_PLAIN: Final = re.compile(r"host=[\w.%~-]+/date=[\w-]+", re.ASCII)
+# What has no such times is no sample: nothing can be told of it.
+_SAMPLES: Final = (
+    " WHERE began_at <= ended_at AND began_at >= TIMESTAMPTZ '1970-01-01 00:00:00Z'"
+    " AND ended_at < TIMESTAMPTZ '9000-01-01 00:00:00Z'"
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -88,7 +96,8 @@ def attach(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
         rows = " UNION ALL ".join(parts or [_nothing(table)])
         connection.execute(f"CREATE VIEW parts.{table.name} AS {rows}")
         name = f"base.{table.name}" if table is EVENTS else table.name
-        connection.execute(f"CREATE VIEW {name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}")
+        where = _SAMPLES if table is SAMPLES else ""
+        connection.execute(f"CREATE VIEW {name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}{where}")
     _files(connection, sources)
     _recordings(connection, sources.survey.recordings)
 
@@ -145,7 +154,8 @@ def _segments(
     groups: dict[tuple[str | None, frozenset[str]], list[str]] = {}
     for segment in segments:
         above = segment.path.parents[3].as_posix()
-        group = segment.host if "=" in above else None, missing.get(segment.path, frozenset())
+        is_hive = "=" not in above and _PLAIN.fullmatch("/".join(segment.path.parts[-3:-1]))
+        group = None if is_hive else segment.host, missing.get(segment.path, frozenset())
         groups.setdefault(group, []).append(literal(str(segment.path)))
     for (host, lacking), files in groups.items():
         hive = "true, hive_types = {'host': VARCHAR, 'date': VARCHAR}" if host is None else "false"

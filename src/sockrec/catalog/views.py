@@ -69,7 +69,11 @@ RECORDINGS: Final = View(
         Column("sockrec_version", "text", "release that recorded it"),
         Column("started_at", "time", "when the recorder started"),
         Column("ended_at", "time", "when it stopped; null while it records, or if it died"),
-        Column("ended_as", "text", "stopped; null while it records, or if it died"),
+        Column(
+            "ended_as",
+            "text",
+            "stopped | dropped (the disk took no more) | kept (by keep); null while it runs, or if it died",
+        ),
         Column("kernel", "text", "kernel release"),
         Column("machine", "text", "hardware name"),
         Column("boot_id", "text", "the boot; socket ids come again after another one"),

@@ -1,4 +1,4 @@
-"""Limits as people type them: `5%` of a core, `512MiB` of memory."""
+"""Limits as people type them: `5%` of a core, `512MiB` of memory or disk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse_share(text: str, cores: int) -> float | None:
 
 
 def parse_bytes(text: str) -> int | None:
-    """Return an amount of memory in bytes; None for `0` or `off`: no limit.
+    """Return an amount of memory or disk in bytes; None for `0` or `off`: no limit.
 
     kB, MB, GB and TB are powers of 1000; KiB, MiB, GiB, TiB and K, M, G, T alone of 1024. A number
     without a unit is refused: nobody means bytes. Raises `UsageError`.
@@ -49,5 +49,5 @@ def parse_bytes(text: str) -> int | None:
     unit = _UNITS.get(match[2]) if match else None
     count = round(float(match[1]) * unit) if match and unit else 0
     if not count:
-        raise UsageError(f"{text!r} is not an amount of memory; write it as 512MiB, 1GiB or off")
+        raise UsageError(f"{text!r} is not an amount of bytes; write it as 512MiB, 1GiB or off")
     return count

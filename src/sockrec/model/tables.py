@@ -1,4 +1,4 @@
-"""The tables of a capture: every column with its type and meaning. Format version 2.
+"""The tables of a capture: every column with its type and meaning. Format version 3.
 
 This is the one description: the Parquet schema, the journal, `sockrec sql --schema` and the docs
 are all made from it. Types are `int` (64-bit signed), `float`, `bool`, `text`, `time` (UTC,
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 Type = Literal["int", "float", "bool", "text", "time", "ints", "texts"]
 
@@ -270,6 +270,12 @@ SAMPLES: Final = Table(
             "ticks_missed", "int", "samples that should have been taken since the one before, and were not"
         ),
         Column(
+            "samples_dropped",
+            "int",
+            "samples taken between the recording before and this first one, and dropped: the disk did not take them",
+            since=3,
+        ),
+        Column(
             "listener_readings",
             "int",
             "readings of the listening TCP sockets alone since the sample before: to keep the CPU budget, or before a long reading of all",
@@ -290,6 +296,12 @@ SAMPLES: Final = Table(
             "clock_step_us",
             "int",
             "how far the host's wall clock stands from the recording's own, microseconds",
+        ),
+        Column(
+            "thinned_us",
+            "int",
+            "activity of this time has at most one row a socket in so many microseconds (--thin-after); null: all of it",
+            since=3,
         ),
     ),
     order=("began_at",),

@@ -8,11 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that could not be read: the file, what is wrong, and the byte where it begins if known."""
+    """One thing that could not be read: the file, what is wrong, and the byte where it begins if known.
+
+    `known` is damage that was dealt with: the file is whole again, without what could not be read.
+    """
 
     path: Path
     what: str
     offset: int | None = None
+    known: bool = False
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset}"

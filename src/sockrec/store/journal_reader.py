@@ -10,17 +10,22 @@ import numpy as np
 import pyarrow as pa
 
 from sockrec.errors import CaptureError
-from sockrec.store import framing
+from sockrec.store import framing, layout
+from sockrec.store.check_block import MISPLACED
 from sockrec.store.damage import Damage
 from sockrec.store.format_version import check_version
 from sockrec.store.payload import BadPayloadError, counts_struct, parse_batches, parse_end, parse_header
 from sockrec.store.schema import BEGUN, ENDED, ROW, conform, journal_schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 # A part has far fewer; a frame that counts more is hostile.
 _MOST_ROWS: Final = 1 << 40
+# A part is of some mebibytes and one sample more; a sparse file can have as many zeros as it likes.
+_LARGEST_FILE: Final = 4 << 30
 
 
 class JournalVanishedError(CaptureError):
@@ -74,17 +79,21 @@ class Journal:
         return int(began[-1].value) if len(began) and began[-1].is_valid else None
 
 
-def read_journal(path: Path, size: int | None = None) -> Journal:
+def read_journal(path: Path, size: int | None = None, *, anywhere: bool = False) -> Journal:
     """Read a journal, at most its first `size` bytes; it may be growing meanwhile.
 
+    One that was written as another part's is damage, unless it may be `anywhere`.
     Damage is reported in the result. Raises `JournalVanishedError` if there is no such file, and
     `CaptureError` if it can't be opened or a newer sockrec wrote it.
     """
-    reading = _Reading(path)
+    reading = _Reading(path, anywhere=anywhere)
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
             end = end if size is None else min(end, size)
+            if end > _LARGEST_FILE:
+                reading.bad(framing.Bad(0, end, f"it has {end} bytes, more than any journal", torn=False))
+                return reading.finish(0)
             for found in framing.scan(file, end):
                 if isinstance(found, framing.Bad):
                     reading.bad(found)
@@ -111,8 +120,9 @@ class _Batches:
 
 
 class _Reading:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anywhere: bool) -> None:
         self.path = path
+        self.anywhere = anywhere
         self.header: dict[str, Any] | None = None
         self.tables: dict[str, _Batches] = {}
         self.order: list[_Batches] = []
@@ -209,6 +219,8 @@ class _Reading:
         if not isinstance(version, int):
             raise BadPayloadError("its header names no format version")
         check_version(self.path, version)
+        if not (self.anywhere or is_in_its_place(self.path, header)):
+            raise BadPayloadError(MISPLACED)
         tables: dict[str, _Batches] = {}
         for name, message in texts:
             try:
@@ -306,6 +318,20 @@ class _Reading:
             return ends
         self._damage(f"{int((~good).sum())} ends of {name} name no row, or one that had ended: left out")
         return ends.filter(pa.array(good))
+
+
+def is_in_its_place(path: Path, header: Mapping[str, Any]) -> bool:
+    """Tell whether a journal's header is of the part that its path names; what either leaves open fits."""
+    named = layout.split_stem(path.stem)
+    told = header.get("recording"), header.get("part")
+    if named is not None and None not in told and told != named:
+        return False
+    host = header.get("host")
+    return (
+        layout.host_of(path.parent.name) is None
+        or not isinstance(host, str)
+        or layout.host_folder(host) == path.parent.name
+    )
 
 
 def _read_stream(stream: bytes, lengths: list[int]) -> pa.Table:

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 from sockrec.errors import CaptureError
 from sockrec.model.tables import TABLES
 from sockrec.store import layout
+from sockrec.store.check_block import Check, End, read_end
 from sockrec.store.damage import Damage
 from sockrec.store.lock import holder
 from sockrec.store.recordings import read_recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _MAGIC: Final = b"PAR1"
 _ENCRYPTED: Final = b"PARE"
 _SMALLEST: Final = 12  # both magics and the footer's length
 _TRIES: Final = 20
+REPAIRED: Final = "is what was left of a damaged one: "
 _OPEN = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 )
@@ -33,7 +35,11 @@ _OPEN = (
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A sealed Parquet file. `date` is the UTC day of its first sample, `stem` its recording and part."""
+    """A sealed Parquet file. `date` is the UTC day of its first sample, `stem` its recording and part.
+
+    `check` are its checksums, which its data is not compared with yet; None in formats that have none.
+    `metadata` is its key-value metadata.
+    """
 
     path: Path
     table: str
@@ -41,6 +47,8 @@ class SegmentFile:
     date: str
     stem: str
     size: int
+    check: Check | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,9 @@ class JournalFile:
 class Survey:
     """The usable files of a capture, oldest first, and what is wrong with the others.
 
-    `segments` has every table of the model. Each row of the capture is in exactly one of these files:
-    segments of a part whose journal is still there are left out.
+    What is `known` among the damages is what was lost before a file was repaired. `segments` has every
+    table of the model. Each row of the capture is in exactly one of these files: segments of a part whose
+    journal is still there are left out.
     """
 
     root: Path
@@ -179,7 +188,7 @@ def _journals(found: Survey) -> None:
             stem, _, suffix = entry.name.rpartition(".")
             if f".{suffix}" == layout.DAMAGED_SUFFIX:
                 what = "is a journal with damaged frames, sealed without them"
-                found.damages.append(Damage(Path(entry.path), what))
+                found.damages.append(Damage(Path(entry.path), what, known=True))
             elif f".{suffix}" == layout.JOURNAL_SUFFIX:
                 try:
                     size = entry.stat(follow_symlinks=False).st_size
@@ -204,46 +213,66 @@ def _segments(found: Survey) -> None:
                     stem, _, suffix = entry.name.rpartition(".")
                     if f".{suffix}" != layout.SEGMENT_SUFFIX or (host, stem) in journaled:
                         continue
-                    size = _checked_size(found, entry.path)
-                    if size is not None:
-                        segments.append(SegmentFile(Path(entry.path), table, host, date, stem, size))
+                    path = Path(entry.path)
+                    end = check_end(path)
+                    if isinstance(end, Damage):
+                        found.damages.append(end)
+                    elif end is not None:
+                        size, told = end
+                        segments.append(
+                            SegmentFile(path, table, host, date, stem, size, told.check, told.metadata)
+                        )
         segments.sort(key=lambda segment: (segment.date, segment.stem, segment.host))
         found.segments[table] = segments
+    _losses(found)
 
 
-def _checked_size(found: Survey, path: str) -> int | None:
-    """Return the size of a Parquet file whose two ends are as they should be; None for any other."""
+def _losses(found: Survey) -> None:
+    """Note what was lost of parts that were repaired, once where several of their files tell it."""
+    kept = {
+        (damage.path.parent.name, damage.path.stem)
+        for damage in found.damages
+        if damage.path.suffix == layout.DAMAGED_SUFFIX
+    }
+    told = set()
+    for segments in found.segments.values():
+        for segment in segments:
+            what = segment.metadata.get("sockrec.damage")
+            host = segment.path.parents[1].name
+            if what and (host, segment.stem) not in kept and (host, segment.stem, what) not in told:
+                told.add((host, segment.stem, what))
+                found.damages.append(Damage(segment.path, REPAIRED + what, known=True))
+
+
+def check_end(path: Path) -> tuple[int, End] | Damage | None:
+    """Return the size of a segment and what its end says, or what is wrong with either.
+
+    None if it is not there.
+    """
     try:
         fd = os.open(path, _OPEN)
     except FileNotFoundError:
         return None  # dropped by retention meanwhile
     except OSError as error:
-        found.damages.append(Damage(Path(path), f"can't be read: {error.strerror}"))
-        return None
+        return Damage(path, f"can't be read: {error.strerror}")
     try:
         facts = os.fstat(fd)
         size = facts.st_size
         if not stat.S_ISREG(facts.st_mode):
-            what = "is no regular file: not read"
-        elif size < _SMALLEST:
-            what = "is empty" if not size else "is cut short"
-        else:
-            head, tail = os.pread(fd, 4, 0), os.pread(fd, 8, size - 8)
-            footer = int.from_bytes(tail[:4], "little")
-            if head == _MAGIC == tail[4:] and 0 < footer <= size - _SMALLEST:
-                return size
-            if _ENCRYPTED in (head, tail[4:]):
-                what = "is encrypted"
-            elif head != _MAGIC:
-                what = "is not a Parquet file"
-            else:
-                what = "has no whole footer: it is cut short or overwritten"
+            return Damage(path, "is no regular file: not read")
+        if size < _SMALLEST:
+            return Damage(path, "is empty" if not size else "is cut short")
+        head = os.pread(fd, 4, 0)
+        if _ENCRYPTED in (head, os.pread(fd, 4, size - 4)):
+            return Damage(path, "is encrypted")
+        if head != _MAGIC:
+            return Damage(path, "is not a Parquet file")
+        end = read_end(fd, size, path)
     except OSError as error:
-        what = f"can't be read: {error.strerror}"
+        return Damage(path, f"can't be read: {error.strerror}")
     finally:
         os.close(fd)
-    found.damages.append(Damage(Path(path), what))
-    return None
+    return Damage(path, end) if isinstance(end, str) else (size, end)
 
 
 def _recordings(found: Survey) -> None:
@@ -259,4 +288,7 @@ def _recordings(found: Survey) -> None:
                 found.damages.append(recording)
             else:
                 found.recordings.append(recording)
+                if isinstance(recording.get("damage"), str):
+                    what = REPAIRED + recording["damage"]
+                    found.damages.append(Damage(Path(entry.path), what, known=True))
     found.recordings.sort(key=lambda recording: (str(recording.get("recording")), str(recording.get("host"))))

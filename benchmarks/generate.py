@@ -22,8 +22,8 @@ from sockrec.kernel.sockets import Reading
 from sockrec.model import states
 from sockrec.model.tables import FORMAT_VERSION, SAMPLES
 from sockrec.recorder.ledger import Changes, Ledger
+from sockrec.recorder.options import Options
 from sockrec.recorder.ownership import Ownership
-from sockrec.recorder.recorder import Options
 from sockrec.recorder.writer import Writer
 from sockrec.store import files, layout, recordings
 from sockrec.version import __version__

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sockrec.recorder.recorder import LEAST_INTERVAL_US, Options, Recorder, Status
+from sockrec.recorder.options import LEAST_INTERVAL_US, Options, Status
+from sockrec.recorder.recorder import Recorder
 from sockrec.store import layout
 
 

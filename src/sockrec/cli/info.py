@@ -47,6 +47,10 @@ def _timed(facts: dict[str, Any]) -> dict[str, Any]:
         "recordings": [
             {**told, "first": iso(told["first"]), "last": iso(told["last"])} for told in facts["recordings"]
         ],
+        "removed": [{**told, "until": iso(told["until"])} for told in facts["removed"]],
+        "thinned": [
+            {**told, "first": iso(told["first"]), "last": iso(told["last"])} for told in facts["thinned"]
+        ],
         "gaps": [
             {**gap, "not_before": iso(gap["not_before"]), "not_after": iso(gap["not_after"])}
             for gap in facts["gaps"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import shutil
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sockrec.recorder.recorder import Recorder, Status
+    from sockrec.recorder.options import Status
+    from sockrec.recorder.recorder import Recorder
 
 _STOPPERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A command that was asked to end and does not is left behind after this long.
@@ -77,9 +79,29 @@ def record(
     event_buffer: Annotated[
         str | None, typer.Option(help="Room for events that wait, of each source; by default 32MiB or more.")
     ] = None,
+    disk_buffer: Annotated[
+        str,
+        typer.Option(
+            help="Memory for what is recorded while the disk is full or fails; beyond it samples are dropped."
+        ),
+    ] = "64MiB",
+    max_size: Annotated[
+        str | None,
+        typer.Option(help="Keep below this much disk: 500MiB, 2GiB. The oldest parts go first."),
+    ] = None,
+    max_age: Annotated[str | None, typer.Option(help="Remove what is older than this: 24h, 7d.")] = None,
+    thin_after: Annotated[
+        str | None,
+        typer.Option(help="Of what is older than this, queues and counters once a minute are enough."),
+    ] = None,
+    ring: Annotated[
+        str | None,
+        typer.Option(help="Keep only the last 10m, say; 'sockrec keep', or SIGUSR1, saves them."),
+    ] = None,
     priority: Annotated[
         Priority, typer.Option(help="CPU and disk: behind everybody else, or in line with them.")
     ] = Priority.LOW,
+    check: Annotated[bool, typer.Option("--check", hidden=True)] = False,
 ) -> None:
     """Record every socket of this host until stopped.
 
@@ -90,14 +112,28 @@ def record(
     Where all sockets cost more than --max-cpu allows, they are read less often than each interval;
     those that listen are still read each time.
     """
+    from sockrec.cli._manager import Told
     from sockrec.errors import KernelError, UsageError
+    from sockrec.kernel import capabilities
     from sockrec.kernel.priority import lower
     from sockrec.model import amounts, durations
-    from sockrec.recorder.recorder import Options, Recorder
+    from sockrec.recorder import privileges
     from sockrec.store import layout, locate
 
     if command and shutil.which(command[0]) is None:
         raise UsageError(f"there is no command {command[0]!r} to run")
+    recording = layout.new_recording(time.time_ns() // 1000)
+    folder = locate.locate_for_recording(recording, capture)
+    # One thread keeps all that we may do: the sources of events are opened by it, and the command started.
+    starter = ThreadPoolExecutor(1, thread_name_prefix="sockrec-start")
+    starter.submit(lambda: None).result()  # its thread is made by the first that it has to do
+    if not check:
+        _warn(capabilities.keep_only(privileges.needed(folder, command=bool(command))))
+    # Not before: numpy and pyarrow start threads of their own, which have what this one has then.
+    from sockrec.recorder.events.sources import Sources
+    from sockrec.recorder.options import Options
+    from sockrec.recorder.recorder import Recorder
+
     options = Options(
         interval_us=durations.parse(interval),
         for_us=None if for_ is None else durations.parse(for_),
@@ -107,21 +143,44 @@ def record(
         memory_bytes=amounts.parse_bytes(max_memory),
         events=events,
         event_buffer=None if event_buffer is None else amounts.parse_bytes(event_buffer),
+        disk_buffer=_needed("--disk-buffer", amounts.parse_bytes(disk_buffer)),
+        max_bytes=None if max_size is None else amounts.parse_bytes(max_size),
+        max_age_us=None if max_age is None else durations.parse(max_age),
+        thin_after_us=None if thin_after is None else durations.parse(thin_after),
+        ring_us=None if ring is None else durations.parse(ring),
         counters_us=None if counters_interval == "never" else durations.parse(counters_interval),
     )
-    recording = layout.new_recording(time.time_ns() // 1000)
-    folder = locate.locate_for_recording(recording, capture)
-    recorder = Recorder(folder, options, recording, startup_us=time.process_time_ns() // 1000)
+    if check:
+        raise typer.Exit
+    startup_us = time.process_time_ns() // 1000
+    recorder = Recorder(
+        folder, options, recording, startup_us, lambda room: starter.submit(Sources, room).result()
+    )
     live = _LiveLine(recorder, folder) if sys.stderr.isatty() else None
     _warn(recorder.lacks)
     if events:
         _warn(recorder.untold)
-    ran = _Command(options.command, recorder)
+    ran, told = _Command(options.command, recorder, starter), Told(recorder, _tell)
     if priority is Priority.LOW:
         _warn(lower())
-    previous = {number: signal.signal(number, ran.on_signal) for number in _STOPPERS}
+
+    def on_sample(status: Status) -> None:
+        told.sampled(status)
+        if live:
+            live.show(status)
+
+    def on_begun() -> None:
+        told.begun()
+        ran.start()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        told.stopping()
+        ran.on_signal(number, frame)
+
+    previous = {number: signal.signal(number, on_signal) for number in _STOPPERS}
+    previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: recorder.keep())
     try:
-        recorder.run(live.show if live else lambda _: None, ran.start)
+        recorder.run(on_sample, on_begun, live.tell if live else _tell, told.on_alive)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -130,6 +189,15 @@ def record(
     if recorder.halted:
         raise KernelError(recorder.halted)
     raise typer.Exit(ran.status())
+
+
+def _needed(option: str, amount: int | None) -> int:
+    """Return an amount that there is no doing without."""
+    from sockrec.errors import UsageError
+
+    if amount is None:
+        raise UsageError(f"{option} needs an amount, as 64MiB")
+    return amount
 
 
 def _note(status: Status, interval_us: int) -> str:
@@ -144,7 +212,15 @@ def _note(status: Status, interval_us: int) -> str:
 def _warn(lacks: list[str]) -> None:
     """Say what this recording won't see, or do."""
     for lack in lacks:
-        print(f"sockrec: {lack}", file=sys.stderr)  # noqa: T201
+        _tell(lack)
+
+
+def _tell(notice: str) -> None:
+    from sockrec.render.escape import terminal
+
+    # A terminal or a log that is gone must not end the recording.
+    with contextlib.suppress(OSError):
+        print(f"sockrec: {terminal(notice)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 class _LiveLine:
@@ -174,10 +250,17 @@ class _LiveLine:
             cpu_percent=status.cpu_percent,
             ticks_missed=status.ticks_missed,
             incomplete=status.incomplete,
+            alarm=status.disk or "",
             note=_note(status, self._recorder.options.interval_us),
             width=shutil.get_terminal_size().columns,
         )
         self._say(f"\r\x1b[K{text}")
+
+    def tell(self, notice: str) -> None:
+        """Say something above the line."""
+        from sockrec.render.escape import terminal
+
+        self._say(f"\r\x1b[Ksockrec: {terminal(notice)}\n")
 
     def finish(self) -> None:
         """Leave the last line standing, with what is on disk in the end."""
@@ -197,17 +280,17 @@ class _LiveLine:
 class _Command:
     """The command that is recorded while it runs, if there is one.
 
-    It has the priority that the recorder has when this is made: a thread made then starts it, and a
-    child has its thread's.
+    A child has its thread's priority and privileges: `starter`, made before the recorder lowered its own,
+    starts it, and is given up then.
     """
 
-    def __init__(self, words: tuple[str, ...], recorder: Recorder) -> None:
+    def __init__(self, words: tuple[str, ...], recorder: Recorder, starter: ThreadPoolExecutor) -> None:
         self._words = words
         self._recorder = recorder
         self._process: subprocess.Popen[bytes] | None = None
-        if words:
-            self._starter = ThreadPoolExecutor(1, thread_name_prefix="sockrec-command")
-            self._starter.submit(lambda: None).result()  # its thread is made by the first that it has to do
+        self._starter = starter
+        if not words:
+            starter.shutdown()
 
     def start(self) -> None:
         """Start it; recording stops when it ends."""
@@ -224,7 +307,9 @@ class _Command:
         if process is not None and process.returncode is None:
             if number != signal.SIGINT:
                 process.send_signal(number)
-            threading.Timer(_PATIENCE_S, self._recorder.stop.set).start()
+            patience = threading.Timer(_PATIENCE_S, self._recorder.stop.set)
+            patience.daemon = True
+            patience.start()
         else:
             self._recorder.stop.set()
 

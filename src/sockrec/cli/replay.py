@@ -102,6 +102,7 @@ class _Screen:
     def __init__(self, catalog: Catalog, moments: Moments, flags: NetstatFlags, zone: tzinfo) -> None:
         self._catalog, self._moments, self._flags, self._zone = catalog, moments, flags, zone
         self._names: dict[str, Names] = {}
+        self._told_thinned = False
         if flags.unix:
             _say("UNIX sockets are not replayed yet: internet sockets only")
 
@@ -143,7 +144,7 @@ class _Screen:
 
     def show(self, sample: Sample, moment_us: int | None = None) -> None:
         """Print one sample; timers as at `moment_us`, else as at its end."""
-        from sockrec.model import timetext
+        from sockrec.model import durations, timetext
         from sockrec.render.netstat import netstat_text
 
         rows = self._moments.rows(sample, moment_us)
@@ -151,6 +152,10 @@ class _Screen:
             typer.echo(f"-- {timetext.full(sample.began_us, self._zone)}", err=True)
         sys.stdout.buffer.write(netstat_text(rows, self._flags, self._names_of(sample.recording)))
         sys.stdout.buffer.flush()
+        if sample.thinned_us is not None and not self._told_thinned:
+            self._told_thinned = True
+            step = durations.show(sample.thinned_us)
+            _say(f"of this time queues and timers were kept once in {step}: shown as last read in it")
         if sample.incomplete_why:
             when = timetext.full(sample.began_us, self._zone)
             _say(f"the sample of {when} is not whole: {sample.incomplete_why}")

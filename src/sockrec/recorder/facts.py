@@ -6,16 +6,14 @@ import copy
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sockrec.errors import CaptureError
 from sockrec.kernel import host, names
 from sockrec.model.tables import FORMAT_VERSION
+from sockrec.recorder.options import Options
 from sockrec.store import recordings
 from sockrec.version import __version__
-
-if TYPE_CHECKING:
-    from sockrec.recorder.recorder import Options
 
 
 class Facts:

@@ -31,9 +31,13 @@ def assign(ranks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _out_of_place(ranks: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark rows whose removal leaves the rest rising, scanning from whichever end marks fewer."""
-    forward = ranks < np.maximum.accumulate(ranks)
-    backward = ranks > np.minimum.accumulate(ranks[::-1])[::-1]
+    """Mark rows whose removal leaves the rest rising, scanning from whichever end marks fewer.
+
+    Two may have the same rank: a reading of listeners alone does not know the ranks between them.
+    """
+    forward, backward = (np.zeros(len(ranks), np.bool_) for _ in range(2))
+    forward[1:] = ranks[1:] <= np.maximum.accumulate(ranks)[:-1]
+    backward[:-1] = ranks[:-1] >= np.minimum.accumulate(ranks[::-1])[::-1][1:]
     return forward if forward.sum() <= backward.sum() else backward
 
 

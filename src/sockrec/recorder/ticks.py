@@ -52,3 +52,15 @@ class Ticks:
                 break
             meanwhile()
         self.last |= self._stop.wait(max(0, due_us - host.boot_us()) / 1e6)
+        self.missed += self.late(host.boot_us())
+
+    def late(self, boot_us: int) -> int:
+        """Return how many ticks more went by until a moment; `number` is then the last of them.
+
+        The first sample begins late for nobody: ticks are counted from it.
+        """
+        if not self.number:
+            self.began_us = boot_us
+        late = max(0, (boot_us - self.began_us) // self._period_us - self.number)
+        self.number += late
+        return late

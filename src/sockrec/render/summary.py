@@ -11,6 +11,7 @@ from sockrec.render.escape import terminal
 from sockrec.render.live import size
 
 _MOST_GAPS: Final = 20
+_LATEST_US: Final = 253_402_300_799_000_000  # year 9999: what a calendar takes
 
 
 def text(facts: Mapping[str, Any], zone: tzinfo) -> str:
@@ -29,6 +30,7 @@ def text(facts: Mapping[str, Any], zone: tzinfo) -> str:
     for told in facts["recordings"]:
         lines += _recording(told, zone)
     lines += _tables(facts)
+    lines += _bounds(facts, zone)
     lines += _gaps(facts, zone)
     lines += [f"damage      {terminal(damage)}" for damage in facts["damages"]]
     return "".join(f"{line}\n" for line in lines)
@@ -61,9 +63,47 @@ def _recording(told: Mapping[str, Any], zone: tzinfo) -> list[str]:
         *_privileges(told.get("privileges")),
     ]
     lines.append(f"            {terminal(', '.join(about))}")
+    lines += _kept(told.get("kept"), zone)
     unavailable = told.get("unavailable")
     if isinstance(unavailable, list):
         lines += [f"            not seen: {terminal(str(what))}" for what in unavailable]
+    return lines
+
+
+def _kept(kept: object, zone: tzinfo) -> list[str]:
+    """Return why this is a capture of its own, and of what."""
+    if not isinstance(kept, dict):
+        return []
+    asked, until = (_moment(kept.get(name), zone) for name in ("asked_us", "until_us"))
+    by = kept.get("by")
+    who = "by nobody known"
+    if isinstance(by, dict):
+        named = f"by {by.get('program') or 'process'} (pid {by.get('pid')}, uid {by.get('uid')})"
+        who = f"by {by['signal']}" if "signal" in by else named
+    lines = [f"kept: {kept.get('reason')}", f"asked at {asked} {who}, of {kept.get('of')}"]
+    if not kept.get("complete"):
+        lines.append(f"not complete: what follows until {until} is added, or its recorder died")
+    return [f"            {terminal(line)}" for line in lines]
+
+
+def _moment(time_us: object, zone: tzinfo) -> str:
+    known = isinstance(time_us, int) and 0 <= time_us < _LATEST_US
+    return timetext.full(time_us, zone) if known and isinstance(time_us, int) else "an unknown time"
+
+
+def _bounds(facts: Mapping[str, Any], zone: tzinfo) -> list[str]:
+    """Return what is not there, or not whole, because the disk is bounded."""
+    lines = []
+    for told in facts["removed"]:
+        until = _moment(told["until"], zone)
+        lines.append(
+            f"removed     {terminal(told['host'])}  {told['parts']:,} parts, {size(told['bytes'])}: "
+            f"all from {until} or before"
+        )
+    for told in facts["thinned"]:
+        span = timetext.span(told["first"], told["last"], zone)
+        step = durations.show(told["step_us"])
+        lines.append(f"thinned     {terminal(told['host'])}  {span}: queues and counters once in {step}")
     return lines
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from sockrec.catalog.moments import held, newest
+from sockrec.catalog.moments import LONGEST_STEP_US, held, newest
 from sockrec.errors import NothingMatchedError, UsageError
 from sockrec.model.netstat_row import NetstatRow
 
@@ -39,11 +39,12 @@ class Sample:
     ended_us: int
     interval_us: int
     incomplete_why: str | None
+    thinned_us: int | None = None
 
 
 _SAMPLE: Final = """
 SELECT host, recording, number, epoch_us(began_at), epoch_us(ended_at), interval_us,
-    CASE WHEN complete THEN NULL ELSE coalesce(incomplete_why, 'reason unknown') END
+    CASE WHEN complete THEN NULL ELSE coalesce(incomplete_why, 'reason unknown') END, thinned_us
 FROM samples WHERE host = $host
 """
 
@@ -65,7 +66,7 @@ host = $host AND recording = $recording
 _ROWS: Final = f"""
 WITH held AS (
     SELECT protocol, family, local_address, local_port, remote_address, remote_port, state,
-        uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($ended) AS sample_ended
+        uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($until) AS known_until
     FROM parts.sockets r WHERE {_HELD} AND {_IN_FILES.format("sockets")}
     QUALIFY {newest("r")}
 ), moved AS (
@@ -73,7 +74,7 @@ WITH held AS (
         a.retransmits, a.probes
     FROM parts.activity a
     WHERE {_IN_FILES.format("activity")} AND a.host = $host AND a.recording = $recording
-        AND a.read_at <= make_timestamptz($ended)
+        AND a.read_at <= make_timestamptz($until)
 ), running AS (
     SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
     FROM parts.processes r WHERE {_HELD} AND {_IN_FILES.format("processes")} GROUP BY pid
@@ -84,7 +85,7 @@ SELECT h.protocol, h.family, h.local_address, h.local_port, h.remote_address, h.
     coalesce(greatest(0, (epoch_us(m.timer_deadline) - $at) // 10000), 0) / 100.0,
     coalesce(m.retransmits, 0), coalesce(m.probes, 0)
 FROM held h
-    ASOF LEFT JOIN moved m ON m.socket_id = h.socket_id AND m.moved_at <= h.sample_ended
+    ASOF LEFT JOIN moved m ON m.socket_id = h.socket_id AND m.moved_at <= h.known_until
     LEFT JOIN running p ON p.pid = h.pid AND h.owner = 'held'
 ORDER BY h.rank, h.protocol, h.family
 """
@@ -164,15 +165,21 @@ class Moments:
     def rows(self, sample: Sample, at_us: int | None = None) -> list[NetstatRow]:
         """Return the internet sockets of a sample in the kernel's order.
 
-        Queues and timers are as last read by then; what is left of a timer is counted from
-        `at_us` (default: the end of the sample), and is never less than 0.
+        Queues and timers are as last read by then, or, where they were thinned, as last read in that minute;
+        what is left of a timer is counted from `at_us` (default: the end of the sample), and is never less
+        than 0.
         """
+        until = sample.ended_us
+        if sample.thinned_us is not None and 0 < sample.thinned_us <= LONGEST_STEP_US:
+            # The row that is left of each minute stands for all of it, from its beginning on.
+            until += sample.thinned_us - 1 - until % sample.thinned_us
         found = self._ask(
             _ROWS,
             host=sample.host,
             recording=sample.recording,
             began=sample.began_us,
             ended=sample.ended_us,
+            until=until,
             at=sample.ended_us if at_us is None else at_us,
         )
         return [self._row(values) for values in found]

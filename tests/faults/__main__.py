@@ -1,0 +1,63 @@
+"""All of the fault tests in their long form, and what they counted.
+
+    python -m tests.faults [PYTEST'S ARGUMENTS]
+
+Ends with 0 only if every test passed. How long the soak takes: $SOCKREC_TORTURE_MINUTES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.faults.scale import FIGURES, TORTURE
+
+_TESTS = ("tests/faults", "tests/hostile")
+_ROOT = Path(__file__).parents[2]
+# Of what many tests count the sum is told, of these the largest.
+_LARGEST = ("minutes", "largest", "memory", "descriptors", "sockets", "processes")
+
+
+def table(lines: Iterable[str]) -> str:
+    """Return lines of JSON (`scale.figures`) as a table: a line a name, with all that its tests counted."""
+    found: dict[str, dict[str, float | str]] = {}
+    for line in lines:
+        numbers = json.loads(line)
+        name = str(numbers.pop("test"))
+        total = found.setdefault(name, {"tests": 0})
+        for key, value in {"tests": 1, **numbers}.items():
+            before = total.get(key)
+            if before is None or isinstance(value, str) or isinstance(before, str):
+                total[key] = value
+            else:
+                total[key] = max(before, value) if key.startswith(_LARGEST) else before + value
+    width = max(map(len, found), default=0)
+    return "\n".join(
+        f"{name:<{width}}  "
+        + ", ".join(f"{_text(value)} {key.replace('_', ' ')}" for key, value in all_.items())
+        for name, all_ in found.items()
+    )
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.10g}"
+
+
+def main() -> int:
+    """Run them, print the figures, return pytest's status."""
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures"
+        figures.touch()
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(sys.argv[1:] or _TESTS)]
+        status = subprocess.call(command, cwd=_ROOT, env=os.environ | {TORTURE: "1", FIGURES: str(figures)})
+        print(table(figures.read_text().splitlines()))  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What a capture says when it is opened, as facts (`tests.faults.journals`), and who was asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from sockrec.catalog import Catalog
+from sockrec.model.tables import TABLES, Table
+from tests.faults.journals import ENDING, ENDS, Fact, end_of, rows
+
+
+def facts(catalog: Catalog) -> Counter[Fact]:
+    """Return every row that a capture gives, each as often as it does."""
+    found: Counter[Fact] = Counter()
+    for table in TABLES.values():
+        found.update(_facts(catalog, table))
+    return found
+
+
+def _facts(catalog: Catalog, table: Table) -> Iterable[Fact]:
+    name = f"base.{table.name}" if table.name == "events" else table.name
+    lasting = table.spans
+    begun = [column for column in table.names if not (lasting and column in ENDING)]
+    columns = ", ".join(f'"{column}"' for column in [*begun, *(ENDING if lasting else ())])
+    answer = catalog.relation(f"SELECT {columns} FROM {name}").to_arrow_table()
+    for row in rows(answer):
+        fact = (table.name, *row[: len(begun)])
+        yield fact
+        ending = row[len(begun) :]
+        if lasting and ending[2] in ENDS:
+            yield end_of(fact, ending)
+
+
+def describe(some: Counter[Fact], most: int = 3) -> str:
+    """Return how many facts there are, and a few of them."""
+    return f"{some.total()}, such as {list(some)[:most]}"
+
+
+def temporary_files(capture: Path) -> list[Path]:
+    """Return the files that were to be renamed or removed before a recorder goes on."""
+    return [path for path in capture.rglob(".*") if path.is_file()]

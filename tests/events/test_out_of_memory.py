@@ -20,7 +20,7 @@ def test_a_kill_for_want_of_memory_is_told_from_a_kill(netns: Namespace, tmp_pat
     try:
         group = MemoryLimit(48 << 20)
     except OSError as error:
-        pytest.skip(f"no OOM kill can be had here: no memory cgroup ({error})")
+        pytest.skip(f"no OOM kill can be had here: no memory cgroup can be made ({error})")
     with group, recorded(netns, capture, interval="500ms") as recorder:
         pids, truth = [], []
         for port in range(7200, 7205):

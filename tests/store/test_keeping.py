@@ -144,6 +144,7 @@ def test_a_crash_at_any_step_leaves_whole_parts_only_and_again_ends_it(tmp_path:
         if half:
             assert {stem(RECORDING, number) for number in half} <= set(described(kept)["kept"]["linking"])
             assert not described(kept)["kept"]["complete"]
+            assert verify(kept).findings == []
         link(layout, wish(kept), complete=True)
         for table in TABLES:
             assert numbers(kept, table) == [0, 1, 2], at

@@ -16,6 +16,7 @@ from sockrec.errors import CaptureError
 from sockrec.model.tables import ENDING, EVENTS, SOCKETS
 from sockrec.store import framing
 from sockrec.store.format_version import check_version
+from sockrec.store.journal_reader import is_in_its_place
 from sockrec.store.payload import BadPayloadError, counts_struct, parse_batches, parse_end, parse_header
 from sockrec.store.schema import BEGUN, ENDED, ROW, arrow_schema, begun_schema, conform, ended_schema
 
@@ -106,6 +107,8 @@ class JournalTail:
         if frame.kind == framing.HEADER_KIND:
             header, texts = parse_header(frame.payload)
             check_version(self.path, header.get("format_version", 0))
+            if not is_in_its_place(self.path, header):
+                return  # and so nothing of it is understood
             self._tables = [(name, pa.ipc.read_schema(pa.py_buffer(text))) for name, text in texts]
             self._counts = counts_struct(len(self._tables))
         elif self._tables and frame.kind == framing.SAMPLE_KIND:

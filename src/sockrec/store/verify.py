@@ -88,7 +88,7 @@ def verify(root: Path) -> Verified:
         lost = _lost_of_journal(content)
         verified.findings += [Finding(damage, lost) for damage in content.damages]
     _descriptions(verified, found, parts)
-    _missing(verified, parts)
+    _missing(verified, found, parts)
     verified.remarks += _leftovers(root)
     return verified
 
@@ -228,17 +228,19 @@ def _recording_files(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _missing(verified: Verified, parts: _Parts) -> None:
+def _missing(verified: Verified, found: Survey, parts: _Parts) -> None:
     """Find files that other files of the part tell of, and parts between others."""
+    coming = set(_coming(found))
     numbers: dict[tuple[str, str], set[int]] = defaultdict(set)
     for host, stem in parts.present.keys() | parts.journaled:
         named = layout.split_stem(stem)
         if named is not None:
             numbers[host, named[0]].add(named[1])
     for part in sorted(parts.present):
-        if _is_going(verified.root, part):
+        if _is_going(verified.root, part) or part in coming:
             path = next(iter(parts.present[part].values()))
-            verified.remarks.append(Damage(path, "is of a part that retention was removing: no damage"))
+            what = "being kept" if part in coming else "being removed"
+            verified.remarks.append(Damage(path, f"is of a part that was {what}: no damage"))
             continue
         for table, rows in parts.rows.get(part, {}).items():
             if table not in parts.present[part] and rows:
@@ -255,6 +257,15 @@ def _missing(verified: Verified, parts: _Parts) -> None:
             path = verified.root / "samples" / host / day / f"{stem}{layout.SEGMENT_SUFFIX}"
             lost = f"all rows of the part {stem}, between two that are there"
             verified.findings.append(Finding(Damage(path, MISSING), lost))
+
+
+def _coming(found: Survey) -> Iterator[tuple[str, str]]:
+    """Give the parts, by host's folder and stem, that `keep` was linking when it was killed."""
+    for facts in found.recordings:
+        kept = facts.get("kept")
+        linking = kept.get("linking") if isinstance(kept, dict) else None
+        for stem in linking if isinstance(linking, list) else ():
+            yield layout.host_folder(str(facts.get("host"))), str(stem)
 
 
 def _is_going(root: Path, part: tuple[str, str]) -> bool:

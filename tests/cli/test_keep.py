@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sockrec.store.survey import survey
+from tests.faults.scale import cases
 from tests.support import programs
 from tests.support.command import CLEAN, SOCKREC, answer, count_samples, recording, sockrec, wait_for_samples
 from tests.support.netns import Namespace
@@ -260,7 +261,7 @@ def test_killed_while_it_keeps_the_next_recorder_ends_what_it_began(netns: Names
     assert facts_of(second)[0]["kept"]["reason"] == "two"
 
 
-@pytest.mark.parametrize("at", [2, 4, 5, 6, 7])
+@pytest.mark.parametrize("at", cases([2, 5], [2, 4, 5, 6, 7]))
 def test_killed_in_the_middle_of_a_part_it_is_whole_when_all_is_done(
     netns: Namespace, tmp_path: Path, at: int
 ) -> None:

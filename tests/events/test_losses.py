@@ -26,7 +26,7 @@ def test_a_load_on_tiny_buffers_is_accounted_for(netns: Namespace, tmp_path: Pat
         recorded(netns, capture, "--event-buffer", "64KiB", interval="300ms") as recorder,
     ):
         recorder.more_samples(2)
-        lister.say(json.dumps([(7071, 900)]))
+        lister.say(json.dumps([(7071, 2500)]))
         recorder.more_samples(2)
         os.kill(recorder.pid, signal.SIGSTOP)
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.faults.scale import FIGURES, TORTURE
 
-_TESTS = ("tests/faults", "tests/hostile")
+_TESTS = ("tests/faults", "tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py")
 _ROOT = Path(__file__).parents[2]
 # Of what many tests count the sum is told, of these the largest.
 _LARGEST = ("minutes", "largest", "memory", "descriptors", "sockets", "processes")

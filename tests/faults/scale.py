@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
+
+Case = TypeVar("Case")
 
 TORTURE = "SOCKREC_TORTURE"
 FIGURES = "SOCKREC_TORTURE_FIGURES"
@@ -15,8 +18,8 @@ def is_torture() -> bool:
     return os.environ.get(TORTURE, "0") not in ("", "0")
 
 
-def cases(short: int, long: int) -> int:
-    """Return how many cases to try."""
+def cases(short: Case, long: Case) -> Case:
+    """Return how many cases to try, or which."""
     return long if is_torture() else short
 
 

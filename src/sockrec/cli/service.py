@@ -72,11 +72,8 @@ def service(
         capabilities=privileges.SERVICE,
         memory_bytes=amounts.parse_bytes(memory),
         reads_home=_lies_in(_HOMES),
+        reads_tmp=_lies_in(_HIDDEN),
     )
-    if install and root is None and _lies_in(_HIDDEN):
-        raise UsageError(
-            "sockrec is installed below /tmp, which a service does not see: install it elsewhere"
-        )
     if install:
         _install(text, root, force=force)
     else:

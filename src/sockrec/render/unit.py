@@ -75,7 +75,7 @@ ProtectSystem=strict
 ProtectHome={home}
 ReadWritePaths=-/sys/kernel/tracing/instances
 PrivateMounts=yes
-PrivateTmp=yes
+PrivateTmp={tmp}
 PrivateDevices=yes
 PrivateIPC=yes
 ProtectClock=yes
@@ -96,11 +96,12 @@ def unit(
     capabilities: Collection[str],
     memory_bytes: int | None,
     reads_home: bool = False,
+    reads_tmp: bool = False,
 ) -> str:
     """Return the unit that runs a command, whose first word is an absolute path.
 
     `capabilities`, as `cap_net_admin`, are all that it may have. `memory_bytes` is what it keeps to by
-    itself, None for no limit. `reads_home`: the program lies below a home folder.
+    itself, None for no limit. `reads_home`, `reads_tmp`: the program lies below a home folder, below /tmp.
     """
     memory = ""
     if memory_bytes is not None:
@@ -111,6 +112,7 @@ def unit(
         memory=memory,
         capabilities=" ".join(sorted(name.upper() for name in capabilities)),
         home="read-only" if reads_home else "yes",
+        tmp="no" if reads_tmp else "yes",
     )
 
 

@@ -248,3 +248,22 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
         for path in paths:
             expected = 0o700 if path.is_dir() else 0o600
             assert path.stat().st_mode & 0o777 == expected, path
+
+
+def test_what_was_written_is_synced_when_it_has_waited_long_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far apart samples are: the writer is asked in between."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with open_journal(tmp_path, sync_seconds=0.2) as journal:
+        journal.append({"samples": batch("samples", [sample(0)])})
+        synced.clear()
+        journal.sync_if_due()
+        assert synced == [], "not yet"
+        time.sleep(0.2)
+        journal.sync_if_due()
+        assert len(synced) == 1
+        time.sleep(0.2)
+        journal.sync_if_due()
+        assert len(synced) == 1, "nothing waits"

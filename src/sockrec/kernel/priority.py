@@ -53,8 +53,13 @@ def resident_bytes() -> int:
 
 
 def release() -> None:
-    """Give back the memory that Python and the C library hold but don't use (malloc_trim(3))."""
+    """Give back the memory that Python and the C library hold but don't use."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Give back the memory that the C library holds but doesn't use (malloc_trim(3))."""
     if hasattr(_libc, "malloc_trim"):  # glibc's own: musl has none
         _libc.malloc_trim(0)
 

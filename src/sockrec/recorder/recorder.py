@@ -150,6 +150,7 @@ class Recorder:
 
         def attend() -> None:
             self._drain()
+            self._writer.sync_if_due()
             self._upkeep.poll(self._writer, self.status.samples)
             if on_alive is not None:
                 on_alive()
@@ -288,6 +289,7 @@ class Recorder:
         thrift, status = self._thrift, self.status
         strained = thrift.strained
         reading = self._reader.read()
+        self._missed += ticks.late(reading.began_us)
         exact = self._exact(reading)
         changes = self._ledger.observe(reading, strained, exact)
         if self._afresh:

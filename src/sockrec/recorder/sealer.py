@@ -7,7 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+import pyarrow as pa
+
 from sockrec.errors import CaptureError
+from sockrec.kernel import priority
 from sockrec.store import layout, segments
 
 _AGAIN_AFTER_S: Final = 60.0
@@ -79,6 +82,9 @@ class Sealer:
             except CaptureError as error:
                 failed = error
                 self._left.append(stem)
+        # A part was whole in memory: Arrow would hold on to that for a while.
+        pa.default_memory_pool().release_unused()
+        priority.trim()
         if failed and not self._told:
             self._tell(f"{failed}: what is not sealed stays in its journal, and is tried again each minute")
         self._told = failed is not None

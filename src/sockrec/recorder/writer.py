@@ -111,6 +111,10 @@ class Writer:
         dropped, self._dropped_events = self._dropped_events, 0
         return dropped
 
+    def sync_if_due(self) -> None:
+        """Between samples: let nothing wait longer for its sync than was promised."""
+        self._journal.sync_if_due()
+
     def rotate_if_due(self) -> None:
         """Between two samples: when the part is full, old, or of the day before, begin another.
 

@@ -58,8 +58,8 @@ class JournalWriter:
 
     `header` tells at least `recording`, `host`, `part` and `started` (UTC microseconds); the format
     version and the schema of every journal table are added to it. What was written survives the
-    death of the recorder at once, and of the host after at most `sync_seconds` (0 syncs every time),
-    counted between appends.
+    death of the recorder at once, and of the host after at most `sync_seconds` (0 syncs every time), as long
+    as `sync_if_due` is called in between.
 
     What the disk does not take waits in memory, in order, and is written with what comes next: `unwritten`
     says how much, `failure` why. Frames are let go of only when they are synced: after a sync that failed the
@@ -162,6 +162,11 @@ class JournalWriter:
             return False
         self.failure = None
         return True
+
+    def sync_if_due(self) -> None:
+        """Sync what was written, once it has waited for `sync_seconds`."""
+        if self._unsynced and time.monotonic() - self._synced_at >= self._sync_seconds:
+            self.flush(sync=True)
 
     def close(self) -> None:
         """Sync and close; a journal closed without `end` reads as one whose recorder died.

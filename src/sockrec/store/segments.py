@@ -126,5 +126,5 @@ def _leftovers(capture: layout.Layout, host: str) -> Iterator[Path]:
         yield from (
             path for path in capture.segments(table, host).glob("date=*/.*") if files.is_temporary(path.name)
         )
-    folder = capture.root / layout.RECORDINGS / layout.host_folder(host)
-    yield from (path for path in folder.glob(".*") if files.is_temporary(path.name))
+    for folder in (capture.root / layout.RECORDINGS / layout.host_folder(host), capture.journals(host)):
+        yield from (path for path in folder.glob(".*") if files.is_temporary(path.name))

@@ -312,3 +312,17 @@ def test_what_a_repair_lost_is_told_by_every_reader(silent: tuple[Path, Path]) -
     told = command.answer("verify", "-C", root)
     assert told["whole"] is True
     assert [loss["file"] for loss in told["known_losses"]] == [broken.relative_to(root).as_posix()]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_file_without_its_columns_is_left_out(tmp_path: Path, number: int) -> None:
+    """The first of its table, of which DuckDB takes the columns, or another."""
+    parts = _three_parts(tmp_path)
+    path = parts[number].path("sockets")
+    rows = pq.ParquetFile(path).read().drop_columns(["uid"])
+    parquet.write(path, TABLES["sockets"], rows, parquet.read_metadata(path))
+    with open_catalog(tmp_path) as catalog:
+        assert len(catalog.rows("SELECT DISTINCT local_address, uid FROM sockets WHERE remote_port > 0")) == 2
+        assert [(damage.path, damage.what) for damage in catalog.damages] == [
+            (path, "has no column uid: it is no file of sockets")
+        ]

@@ -220,6 +220,7 @@ class Catalog:
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
         found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
+        found = found or sources.unfit(self.connection, self._sources)
         if not found:
             raise meaning(error) from None
         self._leave_out(found)
@@ -243,6 +244,11 @@ class Catalog:
         try:
             _prepare(self._connection, self._sources, self._spill.name)
             self._witness.watch(self._connection, self._files())
+        except duckdb.BinderException as error:
+            found = sources.unfit(self.connection, self._sources)
+            if not found:
+                raise meaning(error) from None
+            self._leave_out(found)
         except duckdb.Error as error:
             self.leave_out_damaged(error)
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog.views import HOST, RECORDINGS
 from sockrec.model.tables import EVENTS, SAMPLES, TABLES, Table
+from sockrec.store.damage import Damage
 from sockrec.store.layout import host_folder, host_of, split_stem
 from sockrec.store.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import duckdb
     import pyarrow as pa
@@ -130,15 +131,33 @@ def _missing(
             unknown.append(segment.path)
         elif missing := frozenset(column.name for column in later if column.since > version):
             lacking[segment.path] = missing
-    if unknown:
-        files = ", ".join(literal(str(path)) for path in unknown)
-        told = connection.execute(
-            f"SELECT file_name, list(name) FROM parquet_schema([{files}]) GROUP BY file_name"
-        ).fetchall()
-        for path, names in told:
-            if missing := frozenset(column.name for column in later) - set(names):
-                lacking[Path(path)] = missing
+    for path, names in _columns(connection, unknown).items():
+        if missing := frozenset(column.name for column in later) - names:
+            lacking[path] = missing
     return lacking
+
+
+def unfit(connection: duckdb.DuckDBPyConnection, sources: Sources) -> dict[Path, Damage]:
+    """Return the files that have not the columns that their table has had since its first format."""
+    found = {}
+    for table in TABLES.values():
+        first = {column.name for column in table.columns if column.since == 1}
+        paths = [segment.path for segment in sources.survey.segments.get(table.name, [])]
+        for path, names in _columns(connection, paths).items():
+            if lost := sorted(first - names):
+                found[path] = Damage(path, f"has no column {lost[0]}: it is no file of {table.name}")
+    return found
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, paths: Collection[Path]) -> dict[Path, set[str]]:
+    """Return the names of the columns of each file."""
+    if not paths:
+        return {}
+    files = ", ".join(literal(str(path)) for path in paths)
+    told = connection.execute(
+        f"SELECT file_name, list(name) FROM parquet_schema([{files}]) GROUP BY file_name"
+    ).fetchall()
+    return {Path(path): set(names) for path, names in told}
 
 
 def _segments(

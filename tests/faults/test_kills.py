@@ -120,7 +120,7 @@ class Killing:
 def test_at_random_moments(tmp_path: Path, seed: int) -> None:
     retention = ("--max-age", "4s") if seed % 4 == 3 else ()
     with Killing(tmp_path, seed, *retention) as killing:
-        runs = cases(12, _RUNS)
+        runs = cases(8, _RUNS)
         for _ in range(runs):
             recorder = killing.start()
             # Some die while they begin, or recover what the one before left.

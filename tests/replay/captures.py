@@ -11,6 +11,7 @@ import duckdb
 from sockrec.catalog.moments import WITHIN_REACH
 from sockrec.catalog.sources import FILES, sql_type
 from sockrec.model.tables import TABLES, Type
+from sockrec.store.damage import Damage
 
 Answer = TypeVar("Answer")
 
@@ -25,7 +26,7 @@ class HandMade:
     def __init__(self) -> None:
         self.connection = duckdb.connect()
         self.connection.execute("SET TimeZone = 'UTC'")
-        self.damages: list[str] = []
+        self.damages: list[Damage] = []
         self.root = Path("/nowhere")
         self.recordings: list[dict[str, Any]] = [
             {

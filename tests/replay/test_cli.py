@@ -13,6 +13,7 @@ import typer
 
 from sockrec.cli import replay
 from sockrec.errors import SockrecError, UsageError
+from sockrec.store.damage import Damage
 from tests.replay.captures import HandMade
 
 TITLE = "Active Internet connections (only servers)\n"
@@ -136,8 +137,11 @@ def test_what_is_shown_after_samples_failed_to_come_is_said_to_be_old(run: Run, 
 
 
 def test_damage_is_reported(run: Run, capture: HandMade) -> None:
-    capture.damages.append("x.parquet: garbage")
-    assert run("-tlnp")[1] == "sockrec: left out: x.parquet: garbage\n"
+    capture.damages.append(Damage(Path("x.parquet"), "garbage"))
+    capture.damages.append(Damage(Path("y.parquet"), "is what was left", known=True))
+    assert run("-tlnp")[1] == (
+        "sockrec: left out: x.parquet: garbage\nsockrec: lost: y.parquet: is what was left\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -366,3 +366,12 @@ def test_readers_never_lose_a_part_that_is_being_sealed(tmp_path: Path) -> None:
     finally:
         thread.join()
     assert most == parts
+
+
+def test_recordings_of_one_second_are_in_the_order_they_began(tmp_path: Path) -> None:
+    """Their names tell the second, and then chance."""
+    paths = Layout(tmp_path)
+    for name, started in (("20261120T103200-ffff", 1), ("20261120T103200-0000", 2)):
+        facts = {"recording": name, "host": "web-1", "started_us": started}
+        write_recording(paths.recording("web-1", name), facts)
+    assert [facts["started_us"] for facts in survey(tmp_path).recordings] == [1, 2]

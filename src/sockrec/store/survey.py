@@ -291,4 +291,14 @@ def _recordings(found: Survey) -> None:
                 if isinstance(recording.get("damage"), str):
                     what = REPAIRED + recording["damage"]
                     found.damages.append(Damage(Path(entry.path), what, known=True))
-    found.recordings.sort(key=lambda recording: (str(recording.get("recording")), str(recording.get("host"))))
+    found.recordings.sort(key=_age)
+
+
+def _age(recording: dict[str, Any]) -> tuple[str, int, str, str]:
+    """Return what sorts recordings by their beginning: ids tell it to the second."""
+    name, host, started = (
+        str(recording.get("recording")),
+        str(recording.get("host")),
+        recording.get("started_us"),
+    )
+    return name[:15], started if isinstance(started, int) else 0, name, host

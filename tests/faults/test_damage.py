@@ -27,7 +27,7 @@ from tests.support.netns import Namespace
 HOSTS = ("web-1", "web-2")
 _PART_BYTES = 32_000
 _BATCHES = scale.cases(2, 8)
-_CASES = scale.cases(320, 10_000)
+_CASES = scale.cases(200, 10_000)
 # What a trial may take at most: a reader that goes on for ever, or by the square, takes longer.
 _SECONDS = 30.0
 # Of the process, DuckDB's and Arrow's own hundreds of megabytes included.

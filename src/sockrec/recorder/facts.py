@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ class Facts:
         other.values = {**self.values, "recording": recording, "started_us": started_us, "ended_us": None}
         other.values["ended_as"] = None
         return other
+
+    def withdraw(self) -> None:
+        """Take them off the disk: nothing was recorded."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def end(self, ended_us: int, ended_as: str) -> None:
         """Say when and how the recording ended; it stands on disk once `keep_up` is called."""

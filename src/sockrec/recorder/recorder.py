@@ -119,9 +119,7 @@ class Recorder:
             if self._sources is not None:
                 opened.callback(self._sources.close)
             self._lock.announce(self._recording)
-            # Before there is a journal: parts that nothing describes would look as if something was lost.
-            self._facts.write(self._ledger.uids)
-            self._writer = self._new_writer()
+            self._writer = self._begin(self._facts)
             opened.callback(self._finish, on_notice)
             ticks = Ticks(self.options.interval_us, self.options.for_us, self.stop)
             self._upkeep.begin(self._recording)
@@ -157,18 +155,25 @@ class Recorder:
 
         return attend
 
-    def _new_writer(self) -> Writer:
-        return Writer(
-            self._layout,
-            self._host,
-            self._facts.values,
-            self._ledger,
-            self.options.sync_us / 1e6,
-            part_us=part_us(self.options),
-            buffer_bytes=self.options.disk_buffer,
-            after_seal=self._upkeep.sealed,
-            tell=self._notices.put,
-        )
+    def _begin(self, facts: Facts) -> Writer:
+        """Begin a recording of these facts; raises `CaptureError`, and nothing of it is left then."""
+        # Before there is a journal: parts that nothing describes would look as if something was lost.
+        facts.write(self._ledger.uids)
+        try:
+            return Writer(
+                self._layout,
+                self._host,
+                facts.values,
+                self._ledger,
+                self.options.sync_us / 1e6,
+                part_us=part_us(self.options),
+                buffer_bytes=self.options.disk_buffer,
+                after_seal=self._upkeep.sealed,
+                tell=self._notices.put,
+            )
+        except CaptureError:
+            facts.withdraw()
+            raise
 
     def _begin_again(self) -> None:
         """Once the disk works again after samples were dropped, go on as another recording.
@@ -178,13 +183,12 @@ class Recorder:
         dropped, facts = self._writer, self._facts
         now_us = host.boot_us() + self._anchor_us
         recording = layout.new_recording(now_us)
-        self._facts = facts.again(self._layout.recording(self._host, recording), recording, now_us)
+        again = facts.again(self._layout.recording(self._host, recording), recording, now_us)
         try:
-            self._facts.write(self._ledger.uids)
-            self._writer = self._new_writer()
+            self._writer = self._begin(again)
         except CaptureError:
-            self._facts = facts
-            return
+            return  # it is tried again at the next tick
+        self._facts = again
         self._dropped, self._sample_number = dropped.dropped, 0
         self._notices.put(f"the disk takes what is recorded again: {dropped.lost}")
         self._lock.announce(recording)

@@ -8,13 +8,18 @@ from typing import Final
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
-def size(count: float) -> str:
+def size(number: float) -> str:
     """Return a number of bytes in the unit that reads best, by powers of 1000: `12.3 kB`."""
     for unit in _UNITS:
-        if count < 999.5 or unit == _UNITS[-1]:
+        if number < 999.5 or unit == _UNITS[-1]:
             break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.3g} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: `1 sample`, `2,000 samples`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(microseconds: int) -> str:
@@ -49,15 +54,15 @@ def line(
     parts = [
         clock(elapsed_us),
         *([alarm] if alarm else []),
-        _count(samples, "sample"),
+        count(samples, "sample"),
         " ".join(f"{name} {count}" for name, count in states) or "no sockets",
-        _count(changes, "change"),
-        _count(events, "event"),
+        count(changes, "change"),
+        count(events, "event"),
         size(size_bytes),
         f"CPU {cpu_percent:.1f} %",
     ]
     if events_lost:
-        parts.append(f"{_count(events_lost, 'event')} lost")
+        parts.append(f"{count(events_lost, 'event')} lost")
     if ticks_missed:
         parts.append(f"{ticks_missed} missed")
     if incomplete:
@@ -65,7 +70,3 @@ def line(
     if note:
         parts.append(note)
     return "  ".join(parts)[: max(0, width - 1)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sockrec.render.escape import terminal
-from sockrec.render.live import size
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number of things: `1 sample`, `2,000 samples`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+from sockrec.render.live import count, size
 
 
 def status(

@@ -16,6 +16,7 @@ from sockrec.recorder import writer
 def main() -> None:
     """Run sockrec."""
     writer.PART_BYTES = int(sys.argv[1])  # type: ignore[misc]  # to shorten it is what this is for
+    writer.PART_TIMES = 0  # type: ignore[misc]  # however much of it a part begins with
     sys.argv[:2] = ["sockrec"]
     cli.main()
 

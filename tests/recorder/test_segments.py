@@ -20,6 +20,7 @@ def test_a_segment_for_each_sample_is_no_change_to_any_answer(
     netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PART_BYTES", 1)
+    monkeypatch.setattr(writer, "PART_TIMES", 0)
     options = Options(interval_us=LEAST_INTERVAL_US)
     made: list[Recorder] = []
     opened: list[socket.socket] = []
@@ -61,3 +62,34 @@ def test_a_segment_for_each_sample_is_no_change_to_any_answer(
             "SELECT count(DISTINCT socket_id), count(*) FILTER (begun_as IN ('found', 'opened')) FROM sockets"
         ).fetchall()
         assert counted == [(11, 11)], "carried rows begin nothing"
+
+
+def test_what_is_alive_does_not_fill_parts_by_itself(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that begins larger than parts are meant to be is not over at once: nothing else would be done."""
+    monkeypatch.setattr(writer, "PART_BYTES", 20_000)
+    made: list[Recorder] = []
+    sizes: list[int] = []
+
+    def on_sample(status: Status) -> None:
+        sizes.append(status.bytes)
+        if status.samples == 12:
+            made[0].stop.set()
+
+    def run() -> None:
+        with netns.entered():
+            options = Options(interval_us=LEAST_INTERVAL_US)
+            made.append(Recorder(tmp_path / "cap", options, layout.new_recording(1_800_000_000_000_000)))
+            made[0].run(on_sample)
+
+    with netns.entered():
+        opened = [socket.create_server(("10.0.0.5", 7000 + number)) for number in range(700)]
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    for one in opened:
+        one.close()
+    files = list((tmp_path / "cap").glob("sockets/*/*/*.parquet"))
+    assert sizes[0] > writer.PART_BYTES
+    assert len(files) == 1

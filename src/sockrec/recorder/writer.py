@@ -19,6 +19,9 @@ from sockrec.store.journal import JournalWriter
 
 # A reader takes a part of this size in well below a second, and a day has few of them.
 PART_BYTES: Final = 8 << 20
+# A part begins with all that is alive. Where that alone is so much, a part is so many times as large: else a
+# host of 100,000 sockets would do little but begin parts.
+PART_TIMES: Final = 2
 PART_US: Final = 3_600_000_000
 # Hours of a quiet host, ten minutes of one with 100,000 sockets.
 BUFFER_BYTES: Final = 64 << 20
@@ -61,7 +64,7 @@ class Writer:
         self.dropped = self._dropped_events = 0
         self._ended: list[tuple[JournalWriter, str]] = []
         self._sealer = Sealer(paths, host, tell, after_seal)
-        self._journal, self._part_began = self._open(0), 0
+        self._journal, self._part_began, self._begun_with = self._open(0), 0, 0
 
     @property
     def bytes(self) -> int:
@@ -91,6 +94,7 @@ class Writer:
             self.dropped += sample is not None
         elif sample is not None:
             self._append(self._rows.batches(changes, sample))
+            self._begun_with = self._begun_with or self._journal.size
         elif not changes.nothing:
             self._append(self._rows.batches(changes))
 
@@ -127,7 +131,7 @@ class Writer:
             return
         aged = self._last_began - self._part_began >= self._part_us
         dated = layout.date_folder(self._last_began) != layout.date_folder(self._part_began)
-        if aged or dated or self._journal.size >= PART_BYTES:
+        if aged or dated or self._journal.size >= max(PART_BYTES, PART_TIMES * self._begun_with):
             self.rotate()
 
     def rotate(self) -> bool:
@@ -207,6 +211,7 @@ class Writer:
         ending, self._journal = self._journal, journal
         self._part, self._part_began = self._part + 1, self._last_began
         self._append(self._rows.batches(self._ledger.carry(self._last_began)))
+        self._begun_with = journal.size
         ending.end("carried")
         return True
 

@@ -22,6 +22,7 @@ from sockrec.kernel.sockets import Reading
 from sockrec.model import states
 from sockrec.model.tables import FORMAT_VERSION, SAMPLES
 from sockrec.recorder.ledger import Changes, Ledger
+from sockrec.recorder.network import NetworkLedger
 from sockrec.recorder.options import Options
 from sockrec.recorder.ownership import Ownership
 from sockrec.recorder.writer import Writer
@@ -178,7 +179,7 @@ def generate(capture: Path, sockets: int, first: int, seconds: int) -> None:
     paths = layout.Layout(capture)
     files.make_folder(paths.journals(HOST))
     # Nobody pulls the plug on a generated day: it is not synced until a part is sealed.
-    writer = Writer(paths, HOST, facts, ledger, sync_seconds=1e9)
+    writer = Writer(paths, HOST, facts, ledger, NetworkLedger(BEGAN_US), sync_seconds=1e9)
     for second in range(first, first + seconds):
         reading = day.reading(second)
         writer.rotate_if_due()

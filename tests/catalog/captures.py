@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sockrec.model.tables import EVENTS, FORMAT_VERSION, TABLES, Table
+from sockrec.model.columns import Table
+from sockrec.model.tables import EVENTS, FORMAT_VERSION, TABLES
 from sockrec.store import check_block, parquet
 from sockrec.store.journal import JournalWriter
 from sockrec.store.layout import Layout, stem

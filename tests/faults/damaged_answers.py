@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from sockrec.catalog import open_catalog
 from sockrec.errors import CaptureError
-from sockrec.model.tables import ENDING, TABLES, Table
+from sockrec.model.columns import ENDING, Table
+from sockrec.model.tables import TABLES
 from sockrec.store.snapshot import take_snapshot
 from sockrec.store.survey import SegmentFile
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sockrec.catalog import Catalog
-from sockrec.model.tables import TABLES, Table
+from sockrec.model.columns import Table
+from sockrec.model.tables import TABLES
 from tests.faults.journals import ENDING, ENDS, Fact, end_of, rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from sockrec.errors import KernelError
-from sockrec.kernel import proc_net
+from sockrec.kernel import proc_net, proc_unix
 from tests.fuzz import kernel_seeds
 
 _FILES = ("tcp", "tcp6", "udp", "udp6", "raw", "unix")
@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
     text = data[1:]
     try:
         if name == "unix":
-            found = proc_net.parse_unix(text)
+            found = proc_unix.parse(text)
             assert len(found.inode) <= text.count(b"\n")
             assert int(found.name_length.clip(0).sum()) <= len(text)
         else:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sockrec.errors import KernelError
-from sockrec.kernel import proc_net
+from sockrec.kernel import proc_net, proc_unix
 from sockrec.kernel.arrays import FIELD, NULL
 from sockrec.model import states
 from tests.support.netns import Namespace
@@ -94,7 +94,7 @@ UNIX_ROW = b"00000000abcdef01: 00000002 00000000 00010000 0001 01 73124 /run/x\n
 
 def test_a_path_with_line_breaks_stays_one() -> None:
     odd = UNIX_ROW.replace(b"/run/x", b"/run/a\n\nb: c\n")
-    sockets = proc_net.parse_unix(UNIX_HEADER + odd + UNIX_ROW + UNIX_ROW.replace(b" /run/x", b""))
+    sockets = proc_unix.parse(UNIX_HEADER + odd + UNIX_ROW + UNIX_ROW.replace(b" /run/x", b""))
     assert sockets.paths(np.arange(3)) == ["/run/a\n\nb: c\n", "/run/x", None]
     assert sockets.state.tolist() == [states.LISTEN] * 3
 
@@ -110,7 +110,7 @@ def test_a_path_with_line_breaks_stays_one() -> None:
 )
 def test_unix_text_of_another_form_is_an_error(text: bytes) -> None:
     with pytest.raises(KernelError, match="/proc/net/unix"):
-        proc_net.parse_unix(text)
+        proc_unix.parse(text)
 
 
 def test_a_thread_reads_the_namespace_that_it_is_in(netns: Namespace) -> None:

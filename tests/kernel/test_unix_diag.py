@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sockrec.kernel import proc_net, unix_diag
+from sockrec.kernel import proc_unix, unix_diag
 from sockrec.kernel.arrays import NULL, UnixSockets
 from sockrec.kernel.netlink import DiagSocket, NetlinkError
 from sockrec.model import states
@@ -83,7 +83,7 @@ def population(netns: Namespace, tmp_path: Path) -> Iterator[Population]:
             by_diag = unix_diag.decode(diag.messages(unix_diag.dump(diag)))
             diag.rewind()
             diag.dump(20, struct.pack("=BBHIII8x", 1, 0, 0, 1 << 1, 0, 0))  # overwrites what was decoded
-        by_proc = proc_net.unix()
+        by_proc = proc_unix.unix()
         assert by_proc is not None
         yield Population(names, pairs, users, inode(listener), inode(waiting), by_diag, by_proc)
         os.chdir("/")
@@ -95,14 +95,73 @@ def row_of(sockets: UnixSockets, inode: int) -> int:
 
 
 def test_both_ways_agree_in_order(population: Population) -> None:
-    """The two connections that wait for accept have no inode yet: neither way has rows of them."""
+    """The two connections that wait for accept have no inode yet: only /proc/net/unix has rows of them."""
     by_diag, by_proc = population.by_diag, population.by_proc
     assert len(by_diag) == 3 * (9 + 2 + 1) + 1 + 1 + 2
+    held = np.flatnonzero(by_proc.inode)
+    assert len(by_proc) == len(held) + 2
     for name in ("type", "state", "inode"):
-        np.testing.assert_array_equal(getattr(by_diag, name), getattr(by_proc, name), err_msg=name)
-    everything = np.arange(len(by_diag))
-    assert by_diag.paths(everything) == by_proc.paths(everything)
-    assert (by_proc.inode != 0).all()
+        np.testing.assert_array_equal(getattr(by_diag, name), getattr(by_proc, name)[held], err_msg=name)
+    assert by_diag.paths(np.arange(len(by_diag))) == by_proc.paths(held)
+
+
+def test_a_dump_is_completed(population: Population) -> None:
+    """Connections not accepted yet come to stand where /proc/net/unix has them, references as it tells."""
+    whole = proc_unix.complete(population.by_diag, population.by_proc)
+    told = population.by_proc
+    everything = np.arange(len(told))
+    for name in ("type", "state", "inode", "refcount"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(told, name), err_msg=name)
+    assert whole.paths(everything) == told.paths(everything)
+    waiting = whole.inode == 0
+    assert whole.state[waiting].tolist() == [states.CONNECTING] * 2
+    assert whole.paths(np.flatnonzero(waiting)) == ["listener"] * 2
+    assert len(set(whole.cookie.tolist())) == len(whole)
+    assert (whole.cookie[waiting] < 0).all()
+    assert (whole.cookie[~waiting] > 0).all()
+
+
+def test_references_are_told_without_proc(netns: Namespace) -> None:
+    """Peers, gone ones too, and many that are connected to one; nothing waits to be accepted."""
+    with ExitStack() as stack, netns.entered():
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+            for made in socket.socketpair(socket.AF_UNIX, kind):
+                stack.enter_context(made)
+            one, other = socket.socketpair(socket.AF_UNIX, kind)
+            stack.enter_context(one)
+            other.close()
+        server = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        server.bind("\0server")
+        for _ in range(5):
+            stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).connect("\0server")
+        itself = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        itself.bind("\0itself")
+        itself.connect("\0itself")
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind("\0listener")
+        listener.listen()
+        stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)).connect("\0listener")
+        stack.enter_context(listener.accept()[0])
+        with DiagSocket() as diag:
+            sockets = unix_diag.decode(diag.messages(unix_diag.dump(diag)))
+        told = proc_unix.unix()
+    assert told is not None
+    assert not unix_diag.is_telling_less(sockets)
+    assert sockets.inode.tolist() == told.inode.tolist()
+    assert sockets.refcount.tolist() == told.refcount.tolist()
+    assert set(sockets.refcount.tolist()) == {2, 3, 7}
+
+
+def test_one_closed_before_it_was_accepted() -> None:
+    """Its other end is gone, and its kernel address may be hidden: two of one path stay two."""
+    header = b"Num       RefCount Protocol Flags    Type St Inode Path\n"
+    row = b"0000000000000000: 00000002 00000000 00000000 0001 02 0 /run/x\n"
+    listener = b"0000000000000000: 00000003 00000000 00010000 0001 01 77 /run/x\n"
+    sockets = proc_unix.parse(header + row + listener + row + row.replace(b" 02 ", b" 04 "))
+    assert sockets.state.tolist() == [
+        states.CONNECTING, states.LISTEN, states.CONNECTING, states.DISCONNECTING,
+    ]  # fmt: skip
+    assert len(set(sockets.cookie.tolist())) == 4
 
 
 @pytest.mark.parametrize("way", ["by_diag", "by_proc"])

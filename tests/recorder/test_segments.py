@@ -67,7 +67,7 @@ def test_a_segment_for_each_sample_is_no_change_to_any_answer(
 def test_what_is_alive_does_not_fill_parts_by_itself(
     netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part that begins larger than parts are meant to be is not over at once: nothing else would be done."""
+    """A part that begins larger than parts are meant to be goes on: else nothing but that would be done."""
     monkeypatch.setattr(writer, "PART_BYTES", 20_000)
     made: list[Recorder] = []
     sizes: list[int] = []

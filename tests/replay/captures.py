@@ -10,7 +10,8 @@ import duckdb
 
 from sockrec.catalog.moments import WITHIN_REACH
 from sockrec.catalog.sources import FILES, sql_type
-from sockrec.model.tables import TABLES, Type
+from sockrec.model.columns import Type
+from sockrec.model.tables import TABLES
 from sockrec.store.damage import Damage
 
 Answer = TypeVar("Answer")

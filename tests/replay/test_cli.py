@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from sockrec.cli import replay
-from sockrec.errors import SockrecError, UsageError
+from sockrec.errors import NothingMatchedError, SockrecError, UsageError
 from sockrec.store.damage import Damage
 from tests.replay.captures import HandMade
 
@@ -113,10 +113,22 @@ def test_following_a_running_recording(run: Run, capture: HandMade, monkeypatch:
     assert looks == 4
 
 
-def test_unix_sockets_are_named_as_missing_on_stderr(run: Run) -> None:
+def test_unix_sockets_follow_the_others(run: Run) -> None:
     out, err = run("-lnp")
-    assert out == TITLE + HEADER + line(7071) + line(7072) + line(7073)
-    assert err == "sockrec: UNIX sockets are not replayed yet: internet sockets only\n"
+    internet = TITLE + HEADER + line(7071) + line(7072) + line(7073)
+    assert out.startswith(internet + "Active UNIX domain sockets (only servers)\nProto RefCnt Flags ")
+    assert err == ""
+
+
+@pytest.mark.parametrize("words", ["-i", "-r", "-s", "-g"])
+def test_what_was_not_recorded_is_not_shown_as_empty(run: Run, words: str) -> None:
+    with pytest.raises(NothingMatchedError, match="were not recorded then"):
+        run(words)
+
+
+def test_what_netstat_no_longer_does_says_so_in_its_words(run: Run) -> None:
+    app_exit = run("-M")
+    assert app_exit == ("", "netstat: no support for `ip_masquerade' on this system.\n")
 
 
 def test_users_are_named_as_on_the_recorded_host(run: Run) -> None:
@@ -147,8 +159,8 @@ def test_damage_is_reported(run: Run, capture: HandMade) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-r"], "is not replayed"),
-        (["-x"], "UNIX sockets are not replayed yet"),
+        (["-V"], "is not replayed"),
+        (["-ri"], "netstat takes one of -i, -r, -s and -M"),
         (["10:32", "-tn"], "a moment is given as --at 10:32"),
         (["-tn", "--at", "noon"], "'noon' is not a time; write it as"),
         (

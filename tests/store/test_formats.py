@@ -144,7 +144,9 @@ def test_described_files_are_not_looked_into_for_their_columns(tmp_path: Path, f
     assert footers
     assert not any("parquet_schema" in sql or "union_by_name" in sql for sql in footers)
     open_catalog(tmp_path / "bare").close()
-    assert sum("parquet_schema" in sql for sql in footers) == 1
+    later = [table for table in TABLES.values() if any(column.since > 1 for column in table.columns)]
+    asked = sum("parquet_schema" in sql for sql in footers)
+    assert 1 <= asked <= len(later), "once for each table that has had columns added"
 
 
 def test_segments_have_the_columns_of_the_model(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockrec.model.tables import ENDING, TABLES
+from sockrec.model.columns import ENDING
+from sockrec.model.tables import TABLES
 from sockrec.store.journal import read_journal
 from sockrec.store.schema import arrow_schema, begun_schema, ended_schema
 from sockrec.store.spans import assemble

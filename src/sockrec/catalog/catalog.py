@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
-from sockrec.catalog import connections, events, guard, moments, periods, sources, unsampled
+from sockrec.catalog import connections, events, guard, moments, periods, rates, sources, unsampled
 from sockrec.catalog.witness import LOG, DamageMetError, Witness, identity
 from sockrec.errors import CaptureError, SockrecError, UsageError
 from sockrec.store.damage import Damage
@@ -38,6 +38,8 @@ _DERIVED: Final = (
     moments.WITHIN_REACH,
     moments.SOCKETS_AT,
     moments.CHANGES_BETWEEN,
+    rates.COUNTERS,
+    rates.LINK_COUNTERS,
 )
 # Given at connecting they hold for cursors too, which a plain `SET` would leave as they were.
 _SETTINGS: Final = {

@@ -7,8 +7,9 @@ from typing import Final
 from sockrec.model.tables import ACTIVITY, ALWAYS_WRITTEN, COUNTED_IF_KNOWN
 
 _ROW: Final = ("recording", "socket_id", "read_at")
-# All that moves, in the table's order.
-MOVING: Final = tuple(name for name in ACTIVITY.names if name not in _ROW)
+_UNIX: Final = ("refcount",)
+# All that moves in an internet socket, in the table's order.
+MOVING: Final = tuple(name for name in ACTIVITY.names if name not in (*_ROW, *_UNIX))
 COUNTERS: Final = frozenset(MOVING) - frozenset(ALWAYS_WRITTEN)
 
 

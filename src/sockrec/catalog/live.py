@@ -9,7 +9,8 @@ import duckdb
 from sockrec.catalog import connections, events
 from sockrec.catalog.sources import sql_type
 from sockrec.catalog.views import HOST
-from sockrec.model.tables import EVENTS, SOCKETS, Table
+from sockrec.model.columns import Table
+from sockrec.model.tables import EVENTS, SOCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog.views import HOST, RECORDINGS
-from sockrec.model.tables import EVENTS, SAMPLES, TABLES, Table
+from sockrec.model.columns import Table
+from sockrec.model.network_tables import COUNTERS, LINK_COUNTERS
+from sockrec.model.tables import EVENTS, SAMPLES, TABLES
 from sockrec.store.damage import Damage
 from sockrec.store.layout import host_folder, host_of, split_stem
 from sockrec.store.survey import survey
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from sockrec.model.tables import Column, Type
+    from sockrec.model.columns import Column, Type
     from sockrec.store.survey import JournalFile, SegmentFile, Survey
 
 _SQL_TYPES: Final[Mapping[Type, str]] = {
@@ -36,6 +38,8 @@ _SQL_TYPES: Final[Mapping[Type, str]] = {
 FILES: Final = (
     'CREATE TABLE base.files ("table" VARCHAR, host VARCHAR, recording VARCHAR, part BIGINT, file VARCHAR)'
 )
+# Their views have more than is stored.
+_DERIVED: Final = (EVENTS, COUNTERS, LINK_COUNTERS)
 # Of other names DuckDB makes other columns, or none, and then reads none of the files.
 _PLAIN: Final = re.compile(r"host=[\w.%~-]+/date=[\w-]+", re.ASCII)
 # What has no such times is no sample: nothing can be told of it.
@@ -86,7 +90,7 @@ def attach(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
 
     Each table is there twice: as `parts.<table>`, which tells in `file` where a row comes from, and
     without that. What is asked of one `file` opens no other. `base.files` lists them. The stored events,
-    which the view `events` has more of, are `base.events`.
+    which the view `events` has more of, are `base.events`; likewise the counters.
     """
     versions = _versions(sources.survey.recordings)
     for table in TABLES.values():
@@ -96,7 +100,7 @@ def attach(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:
             parts.append(f"SELECT * FROM journal.{table.name}")
         rows = " UNION ALL ".join(parts or [_nothing(table)])
         connection.execute(f"CREATE VIEW parts.{table.name} AS {rows}")
-        name = f"base.{table.name}" if table is EVENTS else table.name
+        name = f"base.{table.name}" if table in _DERIVED else table.name
         where = _SAMPLES if table is SAMPLES else ""
         connection.execute(f"CREATE VIEW {name} AS SELECT * EXCLUDE (file) FROM parts.{table.name}{where}")
     _files(connection, sources)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sockrec.model import tables
-from sockrec.model.tables import Column
+from sockrec.model.columns import Column
+from sockrec.model.network_tables import COUNTERS, LINK_COUNTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,40 @@ HOST: Final = Column("host", "text", "the host it was recorded on")
 _STORED = tuple(
     View(table.name, table.row, (HOST, *table.columns))
     for table in tables.TABLES.values()
-    if table is not tables.EVENTS
+    if table not in (tables.EVENTS, COUNTERS, LINK_COUNTERS)
+)
+
+_PER_SECOND: Final = "per second since the reading before; null where that is not known"
+RATES: Final = (
+    View(
+        COUNTERS.name,
+        f"{COUNTERS.row}; what is not here did not move",
+        (
+            HOST,
+            *COUNTERS.columns,
+            Column(
+                "increase",
+                "int",
+                "by how much it rose since the reading before; null of a first one, of what also falls,"
+                " and of what went below 0",
+            ),
+            Column("per_second", "float", f"that, {_PER_SECOND}"),
+            Column("is_reset", "bool", "whether it began anew at 0, so that less is known than happened"),
+        ),
+    ),
+    View(
+        LINK_COUNTERS.name,
+        f"{LINK_COUNTERS.row}; what is not here did not move",
+        (
+            HOST,
+            *LINK_COUNTERS.columns,
+            *(
+                Column(f"{column.name}_per_second", "float", f"{column.meaning}, {_PER_SECOND}")
+                for column in LINK_COUNTERS.columns[LINK_COUNTERS.names.index("rx_packets") :]
+            ),
+            Column("is_reset", "bool", "whether one of them began anew at 0"),
+        ),
+    ),
 )
 
 _MORE_EVENTS: Final = {
@@ -232,7 +266,7 @@ SOCKETS_AT: Final = View(
         *(
             Column(column.name, column.type, column.meaning)
             for column in tables.ACTIVITY.columns
-            if column.name not in {"recording", "socket_id", "read_at"}
+            if column.name not in {"recording", "socket_id", "read_at", "refcount"}
         ),
     ),
     ("t",),
@@ -262,7 +296,17 @@ CHANGES_BETWEEN: Final = View(
 
 VIEWS: Final = {
     view.name: view
-    for view in (*_STORED, EVENTS, RECORDINGS, LISTENERS, CONNECTIONS, GAPS, SOCKETS_AT, CHANGES_BETWEEN)
+    for view in (
+        *_STORED,
+        *RATES,
+        EVENTS,
+        RECORDINGS,
+        LISTENERS,
+        CONNECTIONS,
+        GAPS,
+        SOCKETS_AT,
+        CHANGES_BETWEEN,
+    )
 }
 
 

@@ -54,6 +54,10 @@ def record(
     interval: Annotated[
         str, typer.Option(help="At most this long between two samples (50ms or more).")
     ] = "1s",
+    slow_interval: Annotated[
+        str,
+        typer.Option(help="Read interfaces, routes, groups and protocol statistics this often."),
+    ] = "10s",
     counters_interval: Annotated[
         str,
         typer.Option(
@@ -61,6 +65,9 @@ def record(
             "at most so often; 0s: in each sample; never: only what netstat shows."
         ),
     ] = "1m",
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Ask DNS for the host names of addresses, beside the recording.")
+    ] = False,
     for_: Annotated[str | None, typer.Option("--for", help="Stop after this long: 90s, 10m, 2h.")] = None,
     sync: Annotated[str, typer.Option(help="At most this much is lost in a power cut.")] = "1s",
     max_cpu: Annotated[
@@ -148,6 +155,8 @@ def record(
         max_age_us=None if max_age is None else durations.parse(max_age),
         thin_after_us=None if thin_after is None else durations.parse(thin_after),
         ring_us=None if ring is None else durations.parse(ring),
+        resolve=resolve,
+        slow_us=durations.parse(slow_interval),
         counters_us=None if counters_interval == "never" else durations.parse(counters_interval),
     )
     if check:

@@ -11,6 +11,7 @@ import typer
 
 from sockrec.cli import _capture
 from sockrec.cli._capture import CaptureOption, TimeZoneOption
+from sockrec.cli._netstat import Netstat
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -59,8 +60,9 @@ def replay(
     from sockrec.replay.moment import Moments
 
     flags = parse_flags(words or [])
-    if not flags.titled:
-        raise UsageError("UNIX sockets are not replayed yet; ask for internet sockets, as with -tun")
+    if flags.refusal:
+        typer.echo(flags.refusal, err=True)
+        raise typer.Exit(1)
     follow = follow or (flags.continuous and to is None)
     several = bool(from_ or to or speed or step or follow)
     if at and (from_ or to):
@@ -100,11 +102,10 @@ class _Screen:
     """Shows samples of one host on stdout as netstat would, and on stderr what else is to be said."""
 
     def __init__(self, catalog: Catalog, moments: Moments, flags: NetstatFlags, zone: tzinfo) -> None:
-        self._catalog, self._moments, self._flags, self._zone = catalog, moments, flags, zone
+        self._catalog, self._moments, self._zone = catalog, moments, zone
+        self._netstat = Netstat(catalog, moments, flags)
         self._names: dict[str, Names] = {}
-        self._told_thinned = False
-        if flags.unix:
-            _say("UNIX sockets are not replayed yet: internet sockets only")
+        self._told_thinned = self._told_lacking = False
 
     def context(self) -> TimeContext:
         """Return what time expressions are understood against."""
@@ -145,13 +146,14 @@ class _Screen:
     def show(self, sample: Sample, moment_us: int | None = None) -> None:
         """Print one sample; timers as at `moment_us`, else as at its end."""
         from sockrec.model import durations, timetext
-        from sockrec.render.netstat import netstat_text
 
-        rows = self._moments.rows(sample, moment_us)
         if sys.stderr.isatty():
             typer.echo(f"-- {timetext.full(sample.began_us, self._zone)}", err=True)
-        sys.stdout.buffer.write(netstat_text(rows, self._flags, self._names_of(sample.recording)))
+        sys.stdout.buffer.write(self._netstat.text(sample, self._names_of(sample.recording), moment_us))
         sys.stdout.buffer.flush()
+        if self._netstat.lacks_references and not self._told_lacking:
+            self._told_lacking = True
+            _say("the references to UNIX sockets were not recorded then: RefCnt is shown as 0")
         if sample.thinned_us is not None and not self._told_thinned:
             self._told_thinned = True
             step = durations.show(sample.thinned_us)

@@ -100,8 +100,9 @@ class InetSockets:
 class UnixSockets:
     """UNIX sockets, each array of length n, in the kernel's own order.
 
-    `type` is the SOCK_* number, `state` the kernel's number (1 ESTABLISHED, 10 LISTEN, else 7),
-    `cookie` 0 where unknown; `peer_inode`, `uid` and the queues are `NULL` where unknown. As with TCP,
+    `type` is the SOCK_* number, `state` a number of `states.UNIX_NAMES`, `cookie` 0 where unknown and
+    negative where it had to be made; `inode` is 0 of what no process can hold; `peer_inode`, `uid`,
+    `refcount` and the queues are `NULL` where unknown. As with TCP,
     a LISTEN row's `recv_q` counts connections not accepted yet, its `send_q` is 0 and its
     `backlog_limit` what listen(2) allowed; elsewhere queues are bytes and `backlog_limit` is `NULL`.
     Names stay raw: row i's is `name_bytes[name_start[i]:][:name_length[i]]`, of length -1 if unnamed.
@@ -113,6 +114,7 @@ class UnixSockets:
     inode: I64
     peer_inode: I64
     uid: I64
+    refcount: I64
     recv_q: I64
     send_q: I64
     backlog_limit: I64
@@ -128,7 +130,7 @@ class UnixSockets:
         """Return no rows."""
         none = np.empty(0, np.int64)
         byte = np.empty(0, np.uint8)
-        return cls(none, byte, byte, none, none, none, none, none, none, byte, none, none)
+        return cls(none, byte, byte, none, none, none, none, none, none, none, byte, none, none)
 
     def paths(self, rows: npt.NDArray[np.intp]) -> list[str | None]:
         r"""Return the bound names of some rows as text; None for an unnamed socket.

@@ -31,6 +31,17 @@ class _Protocol(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("aliases", ctypes.c_void_p), ("number", ctypes.c_int))
 
 
+class _Network(ctypes.Structure):
+    """Of struct netent (getnetent(3)); the number is in host order."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("aliases", ctypes.c_void_p),
+        ("family", ctypes.c_int),
+        ("number", ctypes.c_uint32),
+    )
+
+
 def users(uids: Iterable[int]) -> dict[str, str]:
     """Return {uid: user name} for those of the given uids that have one (getpwuid(3))."""
     found = {}
@@ -83,6 +94,14 @@ def hosts(path: str | Path = "/etc/hosts") -> dict[str, str]:
     return found
 
 
+def networks() -> dict[str, str]:
+    """Return {first address: name} of the networks database (networks(5)); the first entry of one wins."""
+    found: dict[str, str] = {}
+    for entry in _networks():
+        found.setdefault(socket.inet_ntoa(entry.number.to_bytes(4, "big")), _text(entry.name))
+    return found
+
+
 def _addresses(text: str) -> Iterator[str]:
     """Yield the addresses that a line of the hosts file answers for; none if it is malformed."""
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -113,6 +132,15 @@ def _protocols() -> Iterator[_Protocol]:
     while entry := libc.getprotoent():
         yield entry.contents
     libc.endprotoent()
+
+
+def _networks() -> Iterator[_Network]:
+    libc = ctypes.CDLL(None)
+    libc.getnetent.restype = ctypes.POINTER(_Network)
+    libc.setnetent(1)
+    while entry := libc.getnetent():
+        yield entry.contents
+    libc.endnetent()
 
 
 def _text(value: bytes) -> str:

@@ -7,7 +7,6 @@ timers come in clock ticks (10 ms), which USER_HZ fixes at 100 on every Linux th
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sockrec.errors import KernelError
-from sockrec.kernel.arrays import FIELD, NULL, InetSockets, UnixSockets
+from sockrec.kernel.arrays import FIELD, NULL, InetSockets
 from sockrec.kernel.host import boot_us
 from sockrec.model import states
 
@@ -25,13 +24,6 @@ FOLDER: Final = Path("/proc/thread-self/net")
 
 _TICK_US: Final = 10_000
 _TCP_INFINITE_SSTHRESH: Final = 0x7FFFFFFF
-_ACCEPTING: Final = 0x10000  # __SO_ACCEPTCON
-_CONNECTED: Final = (2, 3)  # SS_CONNECTING (not accepted yet), SS_CONNECTED
-_UNIX_ROW: Final = re.compile(
-    rb"^[0-9a-fA-F]+: ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2}) +(\d+)"
-    rb"(?: ([^\n]*))?\n",
-    re.MULTILINE,
-)
 _COLUMNS: Final = 12  # sl local remote st tx:rx tr:when retrnsmt uid timeout inode ref pointer
 
 
@@ -51,12 +43,6 @@ def inet(name: str, protocol: int) -> InetSockets | None:
     now_us = boot_us()
     text = read(name)
     return None if text is None else parse_inet(text, name, protocol, now_us)
-
-
-def unix() -> UnixSockets | None:
-    """Return the sockets of /proc/net/unix; raises as `inet` does."""
-    text = read("unix")
-    return None if text is None else parse_unix(text)
 
 
 def parse_inet(text: bytes, name: str, protocol: int, now_us: int) -> InetSockets:
@@ -136,52 +122,3 @@ def _hex(cells: Sequence[bytes], n: int, size: int) -> npt.NDArray[np.uint8]:
     if len(whole) != n * size or {len(cell) - cell.count(b":") for cell in cells} != {2 * size}:
         raise ValueError("hexadecimal digits are missing or too many")
     return np.frombuffer(whole, np.uint8).reshape(n, size).copy()
-
-
-def parse_unix(text: bytes) -> UnixSockets:
-    """Take apart /proc/net/unix; raises `KernelError` for text that is no row and in no path.
-
-    A path may hold line breaks: a line that does not begin as a row does goes on with the path before.
-    Connections not accepted yet (inode 0) are left out, as unix_diag does: nothing tells them apart.
-    """
-    header, _, body = text.partition(b"\n")
-    rows = list(_UNIX_ROW.finditer(body))
-    if not header.startswith(b"Num") or (body and (not rows or rows[0].start())):
-        raise KernelError("/proc/net/unix has a line of an unknown form: report this kernel")
-    ends = [*(row.start() for row in rows[1:]), len(body)][: len(rows)]
-    names = [
-        b"" if row[7] is None else body[row.start(7) : end - 1] for row, end in zip(rows, ends, strict=True)
-    ]
-    if any(row[7] is None and end != row.end() for row, end in zip(rows, ends, strict=True)):
-        raise KernelError("/proc/net/unix has a line of an unknown form: report this kernel")
-    kept = [index for index, row in enumerate(rows) if row[6] != b"0"]
-    try:
-        return _unix([rows[index] for index in kept], [names[index] for index in kept])
-    except OverflowError as error:
-        raise KernelError(
-            f"/proc/net/unix has a number that is none ({error}): report this kernel"
-        ) from error
-
-
-def _unix(rows: Sequence[re.Match[bytes]], names: Sequence[bytes]) -> UnixSockets:
-    flags = np.array([int(row[3], 16) for row in rows], np.int64)
-    progress = np.array([int(row[5], 16) for row in rows], np.int64)
-    state = np.full(len(rows), states.CLOSE, np.uint8)
-    state[np.isin(progress, _CONNECTED)] = states.ESTABLISHED
-    state[(flags & _ACCEPTING) != 0] = states.LISTEN
-    unknown = np.full(len(rows), NULL, np.int64)
-    lengths = np.array([len(name) or -1 for name in names], np.int64)
-    return UnixSockets(
-        cookie=np.zeros(len(rows), np.int64),
-        type=np.array([int(row[4], 16) for row in rows], np.uint8),
-        state=state,
-        inode=np.array([int(row[6]) for row in rows], np.int64),
-        peer_inode=unknown,
-        uid=unknown,
-        recv_q=unknown,
-        send_q=unknown,
-        backlog_limit=unknown,
-        name_bytes=np.frombuffer(b"".join(names), np.uint8),
-        name_start=np.cumsum(np.maximum(lengths, 0)) - np.maximum(lengths, 0),
-        name_length=lengths,
-    )

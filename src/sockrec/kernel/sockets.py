@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final
 
 from sockrec.errors import KernelError
-from sockrec.kernel import inet_diag, proc_net, unix_diag
+from sockrec.kernel import inet_diag, proc_net, proc_unix, unix_diag
 from sockrec.kernel.arrays import InetSockets, UnixSockets
 from sockrec.kernel.host import boot_us
 from sockrec.kernel.netlink import DiagSocket, Dump, Messages, NetlinkError
@@ -101,11 +101,11 @@ class SocketReader:
             self._diag.rewind()
         began_us = boot_us()
         blocks = [(number, block) for name, number in NUMBERS.items() for block in self._inet(name)]
-        unix = self._unix()
-        ended_us = boot_us()
-        inet = InetSockets.allocate(sum(len(block) for _, block in blocks))
-        start = 0
         try:
+            unix = self._unix()
+            ended_us = boot_us()
+            inet = InetSockets.allocate(sum(len(block) for _, block in blocks))
+            start = 0
             for number, block in blocks:
                 rows = inet.rows(start, start + len(block))
                 if isinstance(block, Messages):
@@ -113,14 +113,11 @@ class SocketReader:
                 else:
                     rows.assign(block)
                 start += len(block)
-            unix_sockets = unix_diag.decode(unix) if isinstance(unix, Messages) else unix
         except NetlinkError as error:
             raise KernelError(
                 f"sock_diag answers in an unknown form ({error.strerror}): report this kernel"
             ) from error
-        return Reading(
-            inet, unix_sockets, began_us, ended_us, tuple(self._incomplete), frozenset(self._failed)
-        )
+        return Reading(inet, unix, began_us, ended_us, tuple(self._incomplete), frozenset(self._failed))
 
     def read_listeners(self) -> Reading | None:
         """Read the listening TCP sockets alone; None where that costs as much as reading all.
@@ -171,19 +168,28 @@ class SocketReader:
             self._fail(name, f"neither sock_diag nor /proc/net/{name} can be read")
         return blocks
 
-    def _unix(self) -> Messages | UnixSockets:
+    def _unix(self) -> UnixSockets:
         dumps = self._dumps("unix")
         if dumps is not None:
-            return dumps[0] if dumps else UnixSockets.empty()
+            if not dumps:
+                return UnixSockets.empty()
+            sockets = unix_diag.decode(dumps[0])
+            if not unix_diag.is_telling_less(sockets):
+                return sockets
+            told = self._proc_unix()
+            return sockets if told is None else proc_unix.complete(sockets, told)
+        told = self._proc_unix()
+        return UnixSockets.empty() if told is None else told
+
+    def _proc_unix(self) -> UnixSockets | None:
         try:
-            sockets = proc_net.unix()
+            told = proc_unix.unix()
         except OSError as error:
             self._fail("unix", f"/proc/net/unix: {error.strerror}")
-            return UnixSockets.empty()
-        if sockets is None:
+            return None
+        if told is None:
             self._fail("unix", "neither sock_diag nor /proc/net/unix can be read")
-            return UnixSockets.empty()
-        return sockets
+        return told
 
     def _dumps(self, name: str) -> list[Messages] | None:
         """Return the dumps of a protocol; None where /proc/net has to do, nothing where it failed."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sockrec.kernel.arrays import NULL, UnixSockets
 from sockrec.kernel.netlink import HEADER_WORDS, DiagSocket, Dump, Messages, NetlinkError, Words
+from sockrec.kernel.proc_unix import references
 from sockrec.model import states
 
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -58,13 +59,16 @@ def decode(messages: Messages) -> UnixSockets:
     backlog_limit[listening] = send_q[listening]
     send_q[listening] = 0
     name_start, name_length = _names(words, attributes.get(_NAME), len(starts))
+    inode = words[body + 1].astype(np.int64)
+    peer_inode = _value(words, attributes.get(_PEER), 0, len(starts))
     return UnixSockets(
         cookie=np.stack([words[body + 2], words[body + 3]], axis=1).view(np.int64)[:, 0],
         type=head[:, 1].copy(),
         state=state,
-        inode=words[body + 1].astype(np.int64),
-        peer_inode=_value(words, attributes.get(_PEER), 0, len(starts)),
+        inode=inode,
+        peer_inode=peer_inode,
         uid=_value(words, attributes.get(_UID), 0, len(starts)),
+        refcount=references(peer_inode, inode),
         recv_q=recv_q,
         send_q=send_q,
         backlog_limit=backlog_limit,
@@ -72,6 +76,11 @@ def decode(messages: Messages) -> UnixSockets:
         name_start=name_start,
         name_length=name_length,
     )
+
+
+def is_telling_less(sockets: UnixSockets) -> bool:
+    """Tell whether there are sockets that a dump leaves out: connections that wait to be accepted."""
+    return bool((sockets.recv_q[sockets.state == states.LISTEN] > 0).any())
 
 
 def _walk(words: Words, cursor: Places, ends: Places) -> dict[int, Places]:

@@ -41,6 +41,16 @@ NAMES: Final[dict[int, str]] = {
     # Bound, neither listening nor connecting (Linux 6.8): only sock_diag shows it, as CLOSE.
     13: "CLOSE",
 }
+# UNIX sockets that no process can hold: not accepted yet, or orphaned. Numbers of SS_* (linux/net.h).
+CONNECTING: Final = 2
+DISCONNECTING: Final = 4
+UNIX_NAMES: Final = {
+    ESTABLISHED: "ESTABLISHED",
+    CONNECTING: "CONNECTING",
+    DISCONNECTING: "DISCONNECTING",
+    CLOSE: "UNCONN",
+    LISTEN: "LISTEN",
+}
 NUMBERS: Final[dict[str, int]] = {name: number for number, name in reversed(NAMES.items())}
 NUMBERS["UNCONN"] = CLOSE
 

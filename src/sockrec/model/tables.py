@@ -1,74 +1,18 @@
-"""The tables of a capture: every column with its type and meaning. Format version 3.
+"""The tables of a capture: every column with its type and meaning. Format version 4.
 
 This is the one description: the Parquet schema, the journal, `sockrec sql --schema` and the docs
-are all made from it. Types are `int` (64-bit signed), `float`, `bool`, `text`, `time` (UTC,
-microseconds), `ints` and `texts` (lists).
+are all made from it. What is no socket and no process is in `sockrec.model.network_tables`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-FORMAT_VERSION: Final = 3
+from sockrec.model.columns import BEGINNING, ENDING, NETNS, RANK, RECORDING, Column, Table
+from sockrec.model.network_tables import NETWORK_TABLES
 
-Type = Literal["int", "float", "bool", "text", "time", "ints", "texts"]
+FORMAT_VERSION: Final = 4
 
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its name, its type, what it means to a reader, and the format version that brought it."""
-
-    name: str
-    type: Type
-    meaning: str
-    since: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table: its name, what a row is, its columns, and how a segment of it is sorted.
-
-    `spans` tables hold conditions that last: the journal writes a row's beginning and its end
-    apart, as the two become known. The others hold facts of one moment. Rows that have none of the
-    `sparse` columns stand behind the others in a segment.
-    """
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-    order: tuple[str, ...]
-    spans: bool = False
-    sparse: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The column names, in order."""
-        return tuple(column.name for column in self.columns)
-
-
-RECORDING: Final = Column("recording", "text", "the run of the recorder that wrote this row")
-
-BEGINNING: Final = (
-    Column("begun_after", "time", "last evidence that it did not hold yet; null if it was found so"),
-    Column("first_seen", "time", "first evidence that it held"),
-    Column(
-        "begun_as",
-        "text",
-        "opened | changed | carried (from the segment before) | found (there already when recording began)",
-    ),
-    Column("begun_evidence", "text", "how the beginning is known: sample | event | inferred"),
-)
-ENDING: Final = (
-    Column("last_seen", "time", "last evidence that it held"),
-    Column("ended_by", "time", "first evidence that it no longer held; null if there is none"),
-    Column(
-        "ended_as",
-        "text",
-        "closed | changed | carried (into the next segment) | stopped (the recording) | gap; null while it is being recorded",
-    ),
-    Column("ended_evidence", "text", "how the end is known: sample | event | inferred"),
-)
 OWNER: Final = (
     Column("uid", "int", "user id that owns the socket"),
     Column(
@@ -98,7 +42,7 @@ SOCKETS: Final = Table(
             "int",
             "the kernel's 64-bit socket cookie; negative where it had to be made from protocol, addresses and inode",
         ),
-        Column("netns", "int", "inode number of the network namespace"),
+        NETNS,
         Column("protocol", "text", "tcp | udp | udplite | raw | sctp"),
         Column("family", "text", "inet | inet6"),
         Column("local_address", "text", "bound address, whole"),
@@ -110,7 +54,7 @@ SOCKETS: Final = Table(
         *OWNER,
         *BEGINNING,
         *ENDING,
-        Column("rank", "float", "place in the kernel's own order among the rows of one moment"),
+        RANK,
     ),
     order=("protocol", "local_port", "remote_port", "first_seen"),
     spans=True,
@@ -126,15 +70,21 @@ UNIX_SOCKETS: Final = Table(
             "int",
             "the kernel's 64-bit socket cookie; negative where it had to be made from the inode",
         ),
-        Column("netns", "int", "inode number of the network namespace"),
-        Column("type", "text", "STREAM | DGRAM | SEQPACKET"),
-        Column("state", "text", "LISTEN | ESTABLISHED | UNCONN"),
+        NETNS,
+        Column(
+            "type", "text", "STREAM | DGRAM | SEQPACKET | UNKNOWN (it waits for room in a listener's queue)"
+        ),
+        Column(
+            "state",
+            "text",
+            "LISTEN | ESTABLISHED | UNCONN | CONNECTING (not accepted yet) | DISCONNECTING (let go of)",
+        ),
         Column("path", "text", "bound path; an abstract name begins with @; null if unnamed"),
         Column("peer_inode", "int", "inode of the socket at the other end; null if none or unknown"),
         *OWNER,
         *BEGINNING,
         *ENDING,
-        Column("rank", "float", "place in the kernel's own order among the rows of one moment"),
+        RANK,
     ),
     order=("path", "first_seen"),
     spans=True,
@@ -229,6 +179,7 @@ ACTIVITY: Final = Table(
         RECORDING,
         Column("socket_id", "int", "the socket (sockets or unix_sockets)"),
         Column("read_at", "time", "when it was read"),
+        Column("refcount", "int", "UNIX socket: references to it, as netstat -x shows them", since=4),
         Column(
             "recv_q", "int", "bytes not yet read by the application; for LISTEN, connections not yet accepted"
         ),
@@ -298,6 +249,12 @@ SAMPLES: Final = Table(
             "how far the host's wall clock stands from the recording's own, microseconds",
         ),
         Column(
+            "network_read_at",
+            "time",
+            "when interfaces, routes, groups, limits and counters were last read",
+            since=4,
+        ),
+        Column(
             "thinned_us",
             "int",
             "activity of this time has at most one row a socket in so many microseconds (--thin-after); null: all of it",
@@ -321,7 +278,7 @@ EVENTS: Final = Table(
         Column("not_after", "time", "first moment at which it had"),
         Column("evidence", "text", "how it is known: event | inferred"),
         Column("socket_id", "int", "the socket's cookie, as in sockets"),
-        Column("netns", "int", "inode number of the network namespace"),
+        NETNS,
         Column("protocol", "text", "tcp | udp | udplite"),
         Column("family", "text", "inet | inet6"),
         Column("local_address", "text", "bound address, whole"),
@@ -364,4 +321,7 @@ EVENTS: Final = Table(
     order=("kind", "local_port", "remote_port", "not_after"),
 )
 
-TABLES: Final = {table.name: table for table in (SOCKETS, UNIX_SOCKETS, ACTIVITY, PROCESSES, SAMPLES, EVENTS)}
+TABLES: Final = {
+    table.name: table
+    for table in (SOCKETS, UNIX_SOCKETS, ACTIVITY, PROCESSES, SAMPLES, EVENTS, *NETWORK_TABLES)
+}

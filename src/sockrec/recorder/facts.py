@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ class Facts:
         self._path = path
         self._stale = False
         self._uids: frozenset[int] = frozenset()
+        self._hosts = names.hosts()
         self.values: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "sockrec_version": __version__,
@@ -43,7 +44,12 @@ class Facts:
             "options": asdict(options),
             "privileges": host.privileges(),
             "unavailable": [],
-            "names": {"services": names.services(), "protocols": names.protocols(), "hosts": names.hosts()},
+            "names": {
+                "services": names.services(),
+                "protocols": names.protocols(),
+                "hosts": self._hosts,
+                "networks": names.networks(),
+            },
         }
 
     def write(self, uids: Iterable[int]) -> None:
@@ -70,6 +76,11 @@ class Facts:
     def end(self, ended_us: int, ended_as: str) -> None:
         """Say when and how the recording ended; it stands on disk once `keep_up` is called."""
         self.values |= {"ended_us": ended_us, "ended_as": ended_as}
+        self.changed()
+
+    def name_hosts(self, found: Mapping[str, str]) -> None:
+        """Add host names, by address; those of the hosts file stay."""
+        self.values["names"]["hosts"] = {**found, **self._hosts}
         self.changed()
 
     def changed(self) -> None:

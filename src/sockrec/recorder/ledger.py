@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from socket import IPPROTO_TCP
+from socket import AF_INET6, IPPROTO_TCP
 from typing import Final
 
 import numpy as np
@@ -14,13 +14,15 @@ from sockrec.kernel.sockets import NUMBERS, Reading
 from sockrec.model import states, tables
 from sockrec.recorder import observed
 from sockrec.recorder.activity import Fields, Moved
+from sockrec.recorder.columns import address_texts
 from sockrec.recorder.observed import INET_CONDITION, INET_ROW, UNIX_CONDITION, UNIX_ROW
 from sockrec.recorder.ownership import BegunProcess, EndedProcess, Ownership
 from sockrec.recorder.roster import Exact, Roster, Step
 from sockrec.recorder.seen import NEVER, Ints, Match, Observed, Times
 
-UNIX_ACTIVITY: Final = ("recv_q", "send_q", "backlog_limit")
-_UNIX_TYPES: Final = (1, 2, 5)  # SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+UNIX_ACTIVITY: Final = ("refcount", "recv_q", "send_q", "backlog_limit")
+# None yet (it waits for room in a queue), SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
+_UNIX_TYPES: Final = (0, 1, 2, 5)
 _DEADLINE: Final = ACTIVITY_FIELDS.index("timer_deadline")
 _INET_FIELDS: Final = Fields.named(
     ACTIVITY_FIELDS,
@@ -146,6 +148,17 @@ class Ledger:
         )
         return Changes(Times(began, began), inet, unix, processes, [])
 
+    def addresses_begun(self, changes: Changes) -> set[str]:
+        """Return the addresses of the internet sockets that a sample found new."""
+        new = [begun.places for begun in changes.inet.begun if begun.begun_as in ("found", "opened")]
+        if not new:
+            return set()
+        places = np.concatenate(new)
+        column = {name: self.inet.condition[row][places] for name, row in INET_ROW.items()}
+        ipv6 = column["family"] == AF_INET6
+        ends = [(column[f"{side}_high"], column[f"{side}_low"]) for side in ("local", "remote")]
+        return {text for high, low in ends for text in address_texts(high, low, ipv6)}
+
     def finish(self) -> Changes:
         """Return what was held back: the counters that moved since they were last written."""
         held = Step((), (), self.inet.activity.finish(self.inet.key))
@@ -162,7 +175,7 @@ class Ledger:
 
     def _unix(self, reading: Reading) -> Observed:
         sockets = reading.unix
-        activity = np.stack((sockets.recv_q, sockets.send_q, sockets.backlog_limit))
+        activity = np.stack((sockets.refcount, sockets.recv_q, sockets.send_q, sockets.backlog_limit))
         doubtful = _UNIX_TYPES if "unix" in reading.failed else ()
         return observed.of_unix(sockets, activity, self._number_paths(sockets), doubtful)
 

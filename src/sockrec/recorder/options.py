@@ -18,6 +18,8 @@ LEAST_INTERVAL_US: Final = 50_000
 class Options:
     """How to record: times in microseconds, `cpu_share` of one core; None for no limit.
 
+    `slow_us`: how often interfaces, routes, groups, limits and counters are read. `resolve`: whether to ask
+    for the host names of addresses.
     `counters_us` is the least time between two writings of one socket's counters; None for never.
     `events`: whether to ask for them; `event_buffer`: bytes of room for each source, None for enough.
     `disk_buffer`: how many bytes wait in memory while the disk takes none, before samples are dropped.
@@ -31,6 +33,8 @@ class Options:
     command: tuple[str, ...] = ()
     cpu_share: float | None = 0.05
     memory_bytes: int | None = None
+    slow_us: int = 10_000_000
+    resolve: bool = False
     counters_us: int | None = 60_000_000
     events: bool = True
     event_buffer: int | None = None
@@ -43,6 +47,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.interval_us < LEAST_INTERVAL_US:
             raise UsageError(f"an interval of {self.interval_us / 1000:g} ms is too short; the least is 50ms")
+        if self.slow_us < LEAST_INTERVAL_US:
+            raise UsageError(f"--slow-interval {self.slow_us / 1000:g}ms is too short; the least is 50ms")
         if self.for_us is not None and self.for_us <= 0:
             raise UsageError("--for must be longer than nothing")
         if self.max_bytes is not None and self.max_bytes < retention.LEAST_BYTES:

@@ -17,7 +17,10 @@ from sockrec.recorder.events.log import EventLog
 from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.facts import Facts
 from sockrec.recorder.ledger import Ledger
+from sockrec.recorder.network import NetworkLedger
+from sockrec.recorder.network_watch import NetworkWatch
 from sockrec.recorder.options import Options, Status
+from sockrec.recorder.resolver import Resolver
 from sockrec.recorder.stop import Stop
 from sockrec.recorder.thrift import Thrift, cpu_us
 from sockrec.recorder.ticks import Ticks
@@ -59,6 +62,9 @@ class Recorder:
         self._boot_us = host.boot_us()
         self._anchor_us = host.anchor_us()
         self._ledger = Ledger(self._anchor_us, options.counters_us)
+        self._network = NetworkLedger(self._anchor_us)
+        self._watch = NetworkWatch(self._network, options.slow_us)
+        self._resolver = Resolver() if options.resolve else None
         self._netns = host.network_namespace()
         self._started_us = self._boot_us + self._anchor_us
         self._sources = open_sources(options.event_buffer) if options.events else None
@@ -87,7 +93,7 @@ class Recorder:
     @property
     def unavailable(self) -> list[str]:
         """What this kernel does not give it, a line each; whole once the first sample is taken."""
-        return list(self._reader.unavailable)
+        return [*self._reader.unavailable, *self._watch.unavailable]
 
     @property
     def untold(self) -> list[str]:
@@ -116,6 +122,7 @@ class Recorder:
         with ExitStack() as opened:
             opened.callback(self._lock.close)
             opened.callback(self._reader.close)
+            opened.callback(self._watch.close)
             if self._sources is not None:
                 opened.callback(self._sources.close)
             self._lock.announce(self._recording)
@@ -148,6 +155,8 @@ class Recorder:
 
         def attend() -> None:
             self._drain()
+            self._watch.between_samples()
+            self._writer.write_network()
             self._writer.sync_if_due()
             self._upkeep.poll(self._writer, self.status.samples)
             if on_alive is not None:
@@ -165,6 +174,7 @@ class Recorder:
                 self._host,
                 facts.values,
                 self._ledger,
+                self._network,
                 self.options.sync_us / 1e6,
                 part_us=part_us(self.options),
                 buffer_bytes=self.options.disk_buffer,
@@ -221,6 +231,8 @@ class Recorder:
         if self._upkeep.removed != self._facts.values.get("removed"):
             self._facts.values["removed"] = self._upkeep.removed
             self._facts.changed()
+        if self._resolver is not None and self._resolver.collect():
+            self._facts.name_hosts(self._resolver.names)
         error = self._facts.keep_up(self._ledger.uids)
         if error is not None and not self._facts_failed:
             self._notices.put(f"{error}; it is tried again")
@@ -292,12 +304,17 @@ class Recorder:
     def _sample(self, ticks: Ticks) -> None:
         thrift, status = self._thrift, self.status
         strained = thrift.strained
+        # Before the sockets: what is known at a sample is what its own reading found.
+        self._watch.at_sample(due=ticks.last)
         reading = self._reader.read()
         self._missed += ticks.late(reading.began_us)
         exact = self._exact(reading)
         changes = self._ledger.observe(reading, strained, exact)
         if self._afresh:
             changes = self._ledger.find_again(changes.times)
+            self._network.carry(changes.times.ended, "found")
+        if self._resolver is not None:
+            self._resolver.meet(self._ledger.addresses_begun(changes))
         if self._events is not None and exact is not None:
             self._events.observed(reading.began_us, exact, whole=True)
         thrift.sampled(ticks.number)
@@ -323,6 +340,7 @@ class Recorder:
                 "budget": budget,
                 "events_lost": status.events_lost - self._events_lost,
                 "cpu_us": thrift.since_sample(),
+                "network_read_at": self._network.read_at,
                 "clock_step_us": host.wall_us() - host.boot_us() - self._anchor_us,
             },
         )

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sockrec.kernel.arrays import ACTIVITY_FIELDS
-from sockrec.model import tables
+from sockrec.model import states, tables
 from sockrec.recorder.columns import (
     FAMILIES,
     PROTOCOLS,
@@ -33,7 +33,7 @@ from sockrec.store import schema
 
 Batches = dict[str, pa.RecordBatch]
 
-_TYPES: Final = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
+_TYPES: Final = {0: "UNKNOWN", 1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
 _TIMERS: Final = {NEVER: None, 0: "off", 1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
 _CONNECTED: Final = frozenset({IPPROTO_TCP, 132})
 _TABLES: Final = (tables.SOCKETS, tables.UNIX_SOCKETS, tables.PROCESSES)
@@ -104,7 +104,7 @@ class RowMaker:
         column = {name: self._ledger.unix.condition[row][places] for name, row in UNIX_ROW.items()}
         return {
             "type": named(column["type"], _TYPES),
-            "state": state_names(column["state"], np.zeros(len(places), np.bool_)),
+            "state": named(column["state"], states.UNIX_NAMES),
             "path": [self._ledger.paths[number] for number in column["path"].tolist()],
             "peer_inode": column["peer_inode"],
             **self._owners(column),

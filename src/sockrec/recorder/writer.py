@@ -12,6 +12,7 @@ from sockrec.model.tables import EVENTS
 from sockrec.recorder.events.happened import Happened
 from sockrec.recorder.events.rows import EventRows
 from sockrec.recorder.ledger import Changes, Ledger
+from sockrec.recorder.network import NetworkLedger
 from sockrec.recorder.rows import RowMaker
 from sockrec.recorder.sealer import Sealer
 from sockrec.store import layout
@@ -44,6 +45,7 @@ class Writer:
         host: str,
         facts: Mapping[str, Any],
         ledger: Ledger,
+        network: NetworkLedger,
         sync_seconds: float,
         *,
         part_us: int = PART_US,
@@ -51,10 +53,12 @@ class Writer:
         after_seal: Callable[[str], object] = lambda _: None,
         tell: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._paths, self._host, self._facts, self._ledger = paths, host, facts, ledger
+        self._paths, self._host, self._facts = paths, host, facts
+        self._ledger, self._network = ledger, network
         self._sync_seconds, self._part_us, self._buffer_bytes = sync_seconds, part_us, buffer_bytes
         self._tell = tell
         self._rows = RowMaker(ledger, facts["recording"], facts["netns"])
+        self._constant = {"recording": facts["recording"], "netns": facts["netns"]}
         self._event_rows = EventRows(facts["recording"], facts["netns"], ledger.anchor_us)
         self._part = 0
         self._last_began = 0
@@ -86,17 +90,26 @@ class Writer:
         return f"{self.dropped} samples since {timetext.iso(self._troubled_at)} were dropped"
 
     def write(self, changes: Changes, sample: Mapping[str, Any] | None = None) -> None:
-        """Append one sample to the journal, whole; without a sample row, the changes of a partial reading."""
+        """Append one sample to the journal, whole; without a sample row, the changes of a partial reading.
+
+        What the network's ledger has to tell goes with it.
+        """
+        network = self._network.take(self._constant)
         if sample is not None:
             self._last_began = changes.times.began
             self._part_began = self._part_began or self._last_began
         if self.dropping:
             self.dropped += sample is not None
-        elif sample is not None:
-            self._append(self._rows.batches(changes, sample))
-            self._begun_with = self._begun_with or self._journal.size
-        elif not changes.nothing:
-            self._append(self._rows.batches(changes))
+        elif sample is not None or network or not changes.nothing:
+            self._append(self._rows.batches(changes, sample) | network)
+            if sample is not None:
+                self._begun_with = self._begun_with or self._journal.size
+
+    def write_network(self) -> None:
+        """Append what the network's ledger has to tell between two samples."""
+        network = self._network.take(self._constant)
+        if network and not self.dropping:
+            self._append(network)
 
     def write_events(self, happened: Happened) -> int:
         """Append what happened between two samples; return how many rows that were."""
@@ -210,7 +223,9 @@ class Writer:
         self._ended.append((self._journal, self._stem))
         ending, self._journal = self._journal, journal
         self._part, self._part_began = self._part + 1, self._last_began
-        self._append(self._rows.batches(self._ledger.carry(self._last_began)))
+        self._network.carry(self._last_began)
+        carried = self._rows.batches(self._ledger.carry(self._last_began))
+        self._append(carried | self._network.take(self._constant))
         self._begun_with = journal.size
         ending.end("carried")
         return True

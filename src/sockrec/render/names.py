@@ -61,23 +61,26 @@ def pad(text: str, width: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the recorded host called users, ports, protocols and addresses.
+    """What the recorded host called users, ports, protocols, addresses and networks.
 
     `users` by uid; `services` by (port, `tcp` or `udp` or `raw`); `protocols` by number;
-    `hosts` by whole address as the capture spells it. What is missing prints as its number.
+    `hosts` by whole address as the capture spells it; `networks` likewise, by an IPv4 network's first
+    address (networks(5)). What is missing prints as its number.
     """
 
     users: Mapping[int, str] = field(default_factory=dict)
     services: Mapping[tuple[int, str], str] = field(default_factory=dict)
     protocols: Mapping[int, str] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Names:
         """Return the names held in a recording's JSON; raises `CaptureError` if they are malformed.
 
         Its shape: `{"users": {"0": "root"}, "services": {"tcp": {"80": "http"}}, "protocols":
-        {"1": "icmp"}, "hosts": {"127.0.0.1": "localhost"}}`; any of the four may be missing.
+        {"1": "icmp"}, "hosts": {"127.0.0.1": "localhost"}, "networks": {"10.0.0.0": "lab"}}`; any of
+        the five may be missing.
         """
         try:
             return cls(
@@ -89,6 +92,7 @@ class Names:
                 },
                 {int(number): str(name) for number, name in data.get("protocols", {}).items()},
                 {str(address): str(name) for address, name in data.get("hosts", {}).items()},
+                {str(address): str(name) for address, name in data.get("networks", {}).items()},
             )
         except (AttributeError, ValueError) as error:
             raise CaptureError(f"the names in this recording are malformed ({error}); use -n") from None
@@ -100,6 +104,11 @@ class Names:
     def host(self, address: str) -> str | None:
         """Return the name of an address, or None."""
         name = self.hosts.get(address)
+        return printable(name) if name else None
+
+    def network(self, address: str) -> str | None:
+        """Return the name of the IPv4 network that begins at an address, or None."""
+        name = self.networks.get(address)
         return printable(name) if name else None
 
     def port(self, port: int, database: str) -> str:

@@ -6,17 +6,19 @@ the `sockets` table (`sockrec.catalog.moments.held`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from sockrec.catalog.moments import LONGEST_STEP_US, held, newest
+from sockrec.catalog.moments import LONGEST_STEP_US
 from sockrec.errors import NothingMatchedError, UsageError
-from sockrec.model.netstat_row import NetstatRow
+from sockrec.replay.rows import INET, UNIX, inet_row, unix_row
 
 if TYPE_CHECKING:
     import duckdb
+
+    from sockrec.model.netstat_row import NetstatRow
+    from sockrec.model.unix_row import UnixRow
 
 Answer = TypeVar("Answer")
 
@@ -47,56 +49,6 @@ SELECT host, recording, number, epoch_us(began_at), epoch_us(ended_at), interval
     CASE WHEN complete THEN NULL ELSE coalesce(incomplete_why, 'reason unknown') END, thinned_us
 FROM samples WHERE host = $host
 """
-
-# Only the files that can hold something of the sample are opened. Where it lies is asked each time: its
-# part may have been sealed since it was found.
-_IN_FILES: Final = """
-file IN (
-    SELECT near.file FROM base.within_reach near JOIN parts.samples f ON f.file = near.sample_file
-    WHERE near."table" = '{}' AND f.host = $host AND f.recording = $recording
-        AND f.began_at = make_timestamptz($began)
-)
-"""
-_HELD: Final = f"""
-host = $host AND recording = $recording
-    AND {held("r", "make_timestamptz($began)", "make_timestamptz($ended)")}
-"""
-
-# The kernel counts timers in ticks of 1/100 s, rounded down (USER_HZ).
-_ROWS: Final = f"""
-WITH held AS (
-    SELECT protocol, family, local_address, local_port, remote_address, remote_port, state,
-        uid, inode, pid, program, owner, socket_id, rank, make_timestamptz($until) AS known_until
-    FROM parts.sockets r WHERE {_HELD} AND {_IN_FILES.format("sockets")}
-    QUALIFY {newest("r")}
-), moved AS (
-    SELECT a.socket_id, a.read_at AS moved_at, a.recv_q, a.send_q, a.timer, a.timer_deadline,
-        a.retransmits, a.probes
-    FROM parts.activity a
-    WHERE {_IN_FILES.format("activity")} AND a.host = $host AND a.recording = $recording
-        AND a.read_at <= make_timestamptz($until)
-), running AS (
-    SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
-    FROM parts.processes r WHERE {_HELD} AND {_IN_FILES.format("processes")} GROUP BY pid
-)
-SELECT h.protocol, h.family, h.local_address, h.local_port, h.remote_address, h.remote_port, h.state,
-    coalesce(m.recv_q, 0), coalesce(m.send_q, 0), coalesce(h.uid, 0), coalesce(h.inode, 0),
-    h.pid, coalesce(p.argv0, h.program, ''), coalesce(h.owner, ''), coalesce(m.timer, 'off'),
-    coalesce(greatest(0, (epoch_us(m.timer_deadline) - $at) // 10000), 0) / 100.0,
-    coalesce(m.retransmits, 0), coalesce(m.probes, 0)
-FROM held h
-    ASOF LEFT JOIN moved m ON m.socket_id = h.socket_id AND m.moved_at <= h.known_until
-    LEFT JOIN running p ON p.pid = h.pid AND h.owner = 'held'
-ORDER BY h.rank, h.protocol, h.family
-"""
-
-_ARGV0_FIELD: Final = NetstatRow._fields.index("argv0")
-# Captures spell a byte that is no UTF-8 as \\xNN; netstat prints the byte.
-_ESCAPED: Final = re.compile(r"\\x([89a-f][0-9a-f])")
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 class Moments:
@@ -169,25 +121,27 @@ class Moments:
         what is left of a timer is counted from `at_us` (default: the end of the sample), and is never less
         than 0.
         """
+        at = sample.ended_us if at_us is None else at_us
+        return [inet_row(values) for values in self._ask(INET, at=at, **self._found_by(sample))]
+
+    def unix_rows(self, sample: Sample) -> list[UnixRow]:
+        """Return the UNIX sockets of a sample in the kernel's order; queues as in `rows`."""
+        return [unix_row(values) for values in self._ask(UNIX, **self._found_by(sample))]
+
+    @staticmethod
+    def _found_by(sample: Sample) -> dict[str, Any]:
+        """Return the values that the rows of a sample are asked for with."""
         until = sample.ended_us
         if sample.thinned_us is not None and 0 < sample.thinned_us <= LONGEST_STEP_US:
             # The row that is left of each minute stands for all of it, from its beginning on.
             until += sample.thinned_us - 1 - until % sample.thinned_us
-        found = self._ask(
-            _ROWS,
-            host=sample.host,
-            recording=sample.recording,
-            began=sample.began_us,
-            ended=sample.ended_us,
-            until=until,
-            at=sample.ended_us if at_us is None else at_us,
-        )
-        return [self._row(values) for values in found]
-
-    @staticmethod
-    def _row(values: tuple[Any, ...]) -> NetstatRow:
-        row = NetstatRow(*values)
-        return row._replace(argv0=_unescaped(row.argv0)) if "\\x" in row.argv0 else row
+        return {
+            "host": sample.host,
+            "recording": sample.recording,
+            "began": sample.began_us,
+            "ended": sample.ended_us,
+            "until": until,
+        }
 
     def silence(self, sample: Sample, moment_us: int) -> tuple[int, int | None] | None:
         """Return the stretch without samples that a moment lies in, if samples were due in it.

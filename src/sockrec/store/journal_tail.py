@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from sockrec.errors import CaptureError
-from sockrec.model.tables import ENDING, EVENTS, SOCKETS
+from sockrec.model.columns import ENDING
+from sockrec.model.tables import EVENTS, SOCKETS
 from sockrec.store import framing
 from sockrec.store.format_version import check_version
 from sockrec.store.journal_reader import is_in_its_place

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sockrec.model.tables import Column, Table
+    from sockrec.model.columns import Column, Table
 
 ROW_GROUP: Final = 65_536
 # A quarter more time than level 3, in the sealer's thread, for 3 % less; 15 takes twice the time for 5 %.

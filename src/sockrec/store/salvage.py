@@ -24,7 +24,7 @@ from sockrec.store.schema import arrow_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sockrec.model.tables import Table
+    from sockrec.model.columns import Table
 
 # More than any part makes; what is larger is not read into memory.
 _LARGEST: Final = 1 << 30

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from sockrec.errors import CaptureError
-from sockrec.model.tables import ENDING, TABLES
+from sockrec.model.columns import ENDING
+from sockrec.model.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sockrec.model.tables import Column, Table
+    from sockrec.model.columns import Column, Table
 
 BEGUN: Final = ".begun"
 ENDED: Final = ".ended"

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sockrec.model.network_tables import NETWORK_TABLES
 from sockrec.model.tables import TABLES
 from sockrec.store.schema import BEGUN, ENDED, ROW, TIME, arrow_schema
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sockrec.model.tables import Table
+    from sockrec.model.columns import Table
     from sockrec.store.journal_reader import Journal
 
 _NONE: Final = int(np.iinfo(np.int64).min)
@@ -60,13 +61,16 @@ def _open_ends(
     """Return the ending columns that hold where a row is open."""
     word = journal.ended_as or open_as
     first_seen = _microseconds(journal.tables[table.name + BEGUN]["first_seen"])
-    last = np.full(len(is_open), _NONE if journal.last_sample is None else journal.last_sample, np.int64)
+    looked = _LastLook(table, journal)
+    # A cut is where the next part begins: at the last sample, whenever the table was read.
+    cut = _NONE if journal.last_sample is None else journal.last_sample
+    last = np.full(len(is_open), cut if word == "carried" else looked.by(journal.last_sample), np.int64)
     unsure = np.zeros(len(is_open), bool)
     # Backwards: a row open at several losses is known up to the first of them.
     for loss in reversed(journal.losses):
         if loss.lost.get(table.name + ENDED, 0) > 0:
             before = loss.read.get(table.name + BEGUN, 0)
-            last[:before] = _NONE if loss.last_sample is None else loss.last_sample
+            last[:before] = looked.by(loss.last_sample)
             unsure[:before] = True
     known = np.maximum(first_seen, last)
     last_seen = pa.array(known, mask=known == _NONE).cast(TIME)
@@ -81,6 +85,25 @@ def _open_ends(
         "ended_as": words.take(which),
         "ended_evidence": proofs.take(which),
     }
+
+
+class _LastLook:
+    """When the rows of a table were last looked at: in each sample, or as the samples tell."""
+
+    def __init__(self, table: Table, journal: Journal) -> None:
+        samples = journal.tables["samples"]
+        self._began = self._looked = None
+        if table in NETWORK_TABLES:
+            self._began = _microseconds(samples["began_at"])
+            self._looked = _microseconds(samples["network_read_at"])
+
+    def by(self, last_sample: int | None) -> int:
+        """Return the last time until that sample, in microseconds; `_NONE` if there was none."""
+        if last_sample is None:
+            return _NONE
+        if self._began is None or self._looked is None:
+            return last_sample
+        return int(self._looked[self._began <= last_sample].max(initial=_NONE))
 
 
 def _microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -27,7 +27,8 @@ class Fields:
     """The numbers kept of one kind of socket, by their rows in an array (`count`, n).
 
     `always` are in every row written; the others are counters. `alarms` are the counters whose moving
-    is news. A socket has counters if one of `present` is known. `deadline` is that of the timer.
+    is news, `companions` those whose moving is none: they are written as they are when another one is. A
+    socket has counters if one of `present` is known. `deadline` is that of the timer.
     """
 
     count: int
@@ -35,6 +36,7 @@ class Fields:
     alarms: tuple[int, ...] = ()
     present: tuple[int, ...] = ()
     deadline: int | None = None
+    companions: frozenset[int] = frozenset()
 
     @property
     def counters(self) -> list[int]:
@@ -49,11 +51,13 @@ class Fields:
         alarms: tuple[str, ...] = (),
         present: tuple[str, ...] = (),
         deadline: str | None = None,
+        companions: tuple[str, ...] = (),
     ) -> Fields:
         """Return fields given by name."""
         place = {name: row for row, name in enumerate(names)}
-        rows = [tuple(place[name] for name in group) for group in (always, alarms, present)]
-        return cls(len(names), rows[0], rows[1], rows[2], None if deadline is None else place[deadline])
+        rows = [tuple(place[name] for name in group) for group in (always, alarms, present, companions)]
+        timer = None if deadline is None else place[deadline]
+        return cls(len(names), rows[0], rows[1], rows[2], timer, frozenset(rows[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Activity:
         self._fields = fields
         self._pace_us = pace_us
         self._counters = np.array(fields.counters, np.intp)
+        self._compared = np.array([row for row in range(fields.count) if row not in fields.companions], np.intp)
         self._news = frozenset(fields.always) | frozenset(fields.alarms)
         # When anything last moved, when counters were last written, and whether they moved since.
         self._moved_at: Ints = np.empty(0, np.int64)
@@ -128,7 +133,8 @@ class Activity:
 
     def observe_some(self, places: Rows, now: Ints, keys: Ints, ended: int) -> Moved:
         """Take in a reading of the sockets at some places, which are few: what moved is written whole."""
-        moved = places[(now != self.values[:, places]).any(axis=0)]
+        before = self.values[np.ix_(self._compared, places)]
+        moved = places[(now[self._compared] != before).any(axis=0)]
         self.values[:, places] = now
         self._moved_at[moved] = ended
         return self._rows(moved, self._has_counters(self.values), keys, ended)
@@ -176,8 +182,8 @@ class Activity:
         """Mark the sockets in which something that is always written moved, an alarm, a counter."""
         moved, stirred = ~stays, np.zeros(len(stays), np.bool_)
         alarmed = np.zeros(len(stays), np.bool_)
-        for row, values in enumerate(now):
-            before = match.was(self.values[row])
+        for row in self._compared.tolist():
+            values, before = now[row], match.was(self.values[row])
             if row == self._fields.deadline:
                 # A running timer is no change: its deadline stands still, but for the grain.
                 still = (values != before) & (values > 0) & (before > 0) & stays

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from sockrec.kernel.arrays import ACTIVITY_FIELDS, UnixSockets
+from sockrec.kernel.arrays import ACTIVITY_FIELDS, MEMORY_FIELDS, UnixSockets
 from sockrec.kernel.sockets import NUMBERS, Reading
 from sockrec.model import states, tables
 from sockrec.recorder import observed
@@ -20,7 +20,8 @@ from sockrec.recorder.ownership import BegunProcess, EndedProcess, Ownership
 from sockrec.recorder.roster import Exact, Roster, Step
 from sockrec.recorder.seen import NEVER, Ints, Match, Observed, Times
 
-UNIX_ACTIVITY: Final = ("refcount", "recv_q", "send_q", "backlog_limit")
+_UNIX_QUEUES: Final = ("refcount", "recv_q", "send_q", "backlog_limit")
+UNIX_ACTIVITY: Final = (*_UNIX_QUEUES, *MEMORY_FIELDS)
 # None yet (it waits for room in a queue), SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
 _UNIX_TYPES: Final = (0, 1, 2, 5)
 _DEADLINE: Final = ACTIVITY_FIELDS.index("timer_deadline")
@@ -30,8 +31,14 @@ _INET_FIELDS: Final = Fields.named(
     tables.WRITTEN_AT_ONCE,
     tables.COUNTED_IF_KNOWN,
     "timer_deadline",
+    tables.WRITTEN_ALONG,
 )
-_UNIX_FIELDS: Final = Fields.named(UNIX_ACTIVITY, UNIX_ACTIVITY)
+_UNIX_FIELDS: Final = Fields.named(
+    UNIX_ACTIVITY,
+    (*_UNIX_QUEUES, "drops"),
+    present=("rcvbuf",),
+    companions=tuple(name for name in tables.WRITTEN_ALONG if name in UNIX_ACTIVITY),
+)
 _NOTHING: Final = Step((), (), Moved.none(_INET_FIELDS))
 
 
@@ -161,8 +168,8 @@ class Ledger:
 
     def finish(self) -> Changes:
         """Return what was held back: the counters that moved since they were last written."""
-        held = Step((), (), self.inet.activity.finish(self.inet.key))
-        return Changes(Times(0, 0), held, Step((), (), Moved.none(_UNIX_FIELDS)), [], [])
+        inet, unix = (Step((), (), one.activity.finish(one.key)) for one in (self.inet, self.unix))
+        return Changes(Times(0, 0), inet, unix, [], [])
 
     def count_states(self) -> Counter[str]:
         """Return how many internet sockets are in each state, UDP and raw ones by their protocol."""
@@ -175,7 +182,8 @@ class Ledger:
 
     def _unix(self, reading: Reading) -> Observed:
         sockets = reading.unix
-        activity = np.stack((sockets.refcount, sockets.recv_q, sockets.send_q, sockets.backlog_limit))
+        queues = (sockets.refcount, sockets.recv_q, sockets.send_q, sockets.backlog_limit)
+        activity = np.vstack((*queues, sockets.memory))
         doubtful = _UNIX_TYPES if "unix" in reading.failed else ()
         return observed.of_unix(sockets, activity, self._number_paths(sockets), doubtful)
 

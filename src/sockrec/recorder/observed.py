@@ -16,8 +16,11 @@ from sockrec.recorder.seen import Condition, Ints, Observed
 INET_CONDITION: Final = (
     "protocol", "family", "state", "interface", "uid", "inode", "owner",
     "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low",
+    "shutdown", "v6only", "mark", "cgroup", "congestion", "ulp",
 )  # fmt: skip
-UNIX_CONDITION: Final = ("type", "state", "uid", "inode", "owner", "peer_inode", "path")
+UNIX_CONDITION: Final = (
+    "type", "state", "uid", "inode", "owner", "peer_inode", "path", "shutdown", "vfs_inode", "vfs_device",
+)  # fmt: skip
 INET_ROW: Final = {name: row for row, name in enumerate(INET_CONDITION)}
 UNIX_ROW: Final = {name: row for row, name in enumerate(UNIX_CONDITION)}
 
@@ -36,6 +39,7 @@ def of_inet(sockets: InetSockets, doubtful: Collection[int]) -> Observed:
         sockets.protocol, sockets.family, sockets.state, sockets.ifindex, sockets.uid, sockets.inode,
         np.zeros(len(sockets), np.int64), sockets.local_port, sockets.remote_port,
         local[:, 0], local[:, 1], remote[:, 0], remote[:, 1],
+        sockets.shutdown, sockets.v6only, sockets.mark, sockets.cgroup, sockets.congestion, sockets.ulp,
     )  # fmt: skip
     key = sockets.cookie
     made = np.flatnonzero(key == 0)
@@ -52,10 +56,11 @@ def of_listeners(sockets: InetSockets) -> Observed:
 
 
 def of_unix(sockets: UnixSockets, activity: Ints, paths: Ints, doubtful: Collection[int]) -> Observed:
-    """Lay out UNIX sockets; `paths` are the numbers of their paths, `activity` their queues."""
+    """Lay out UNIX sockets; `paths` are the numbers of their paths, `activity` what moves."""
     owner = np.zeros(len(sockets), np.int64)
     condition = (
         sockets.type, sockets.state, sockets.uid, sockets.inode, owner, sockets.peer_inode, paths,
+        sockets.shutdown, sockets.vfs_inode, sockets.vfs_device,
     )  # fmt: skip
     key = np.where(sockets.cookie != 0, sockets.cookie, -sockets.inode)
     return Observed(key, condition, activity, frozenset(doubtful))

@@ -12,7 +12,8 @@ from typing import Final
 # Names of more addresses would make the recording's description a burden.
 MOST_NAMES: Final = 10_000
 _MOST_WAITING: Final = 1_000
-# A name server that does not answer is left alone for a while: each question takes seconds then.
+# A name server that does not answer so many questions in a row is left alone for a while.
+_UNANSWERED: Final = 3
 _SLOW_S: Final = 2.0
 _REST_S: Final = 60.0
 _OTHERS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - the any-addresses have no names
@@ -70,11 +71,14 @@ class Resolver:
             found = True
 
     def _work(self) -> None:
+        unanswered = 0
         while True:
             address = self._waiting.get()
             began = time.monotonic()
             name = self._ask(address)
             if name is not None:
                 self._found.put((address, name))
-            elif time.monotonic() - began > _SLOW_S:
+            unanswered = 0 if name or time.monotonic() - began < _SLOW_S else unanswered + 1
+            if unanswered == _UNANSWERED:
                 time.sleep(_REST_S)
+                unanswered = 0

@@ -63,6 +63,15 @@ def test_announced_after_it_was_traced(stage: Stage) -> None:
     assert told(stage.drain(SECOND, last=True)) == []
 
 
+@pytest.mark.parametrize("late_us", [90_000, 300_000, 900_000])
+def test_a_busy_kernel_announces_long_after_the_end(stage: Stage, late_us: int) -> None:
+    first = stage.drain(60_000, TRACED)
+    between = [stage.drain(100_000) for _ in range(late_us // 100_000)]
+    second = stage.drain(60_000, ANNOUNCED)
+    assert (told(first, *between), closed(second)) == ([], [WHOLE])
+    assert told(stage.drain(SECOND, last=True)) == []
+
+
 def test_one_that_closed_long_before_its_program_let_go_of_it_is_told_once_and_whole(stage: Stage) -> None:
     """A peer's reset closes it; the end, and with it the announcement, comes with close(2)."""
     stage.sample(0, OPEN | {"owner": CLIENT})
@@ -227,6 +236,16 @@ def test_a_listener_that_no_sample_saw(stage: Stage) -> None:
     assert (one.closed.lives.opened[one.row], one.closed.owned.sampled[one.row]) == (1010 * MS, False)
     assert one.cause == Cause("close", CLIENT, "client")
     assert stage.sources.watched == [[CLIENT]]
+
+
+def test_a_listener_that_no_sample_saw_and_that_is_announced_late(stage: Stage) -> None:
+    """The announcement of a listener says nothing but its port: what was traced must still be known."""
+    starts = Change(1010 * MS, A, CLOSE, LISTEN, remote_port=0, remote="0.0.0.0", thread=CLIENT)
+    happened = [stage.drain(50_000, Script([starts, *STOPPED.changes], STOPPED.ends))]
+    happened += [stage.drain(100_000) for _ in range(6)]
+    happened += [stage.drain(100_000, Script(announced=STOPPED.announced)), stage.drain(0, last=True)]
+    ((one,),) = [some.listeners for some in happened if some.listeners]
+    assert one.closed.lives.opened[one.row] == 1010 * MS
 
 
 def test_a_server_side_is_named_by_its_listener(stage: Stage) -> None:

@@ -28,10 +28,10 @@ from sockrec.recorder.events.sources import Sources
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
 
-# An announcement trails its event by a few milliseconds at most: a socket that ended so long ago and was
-# not announced in this namespace is another's.
-_ANNOUNCED_WITHIN_US: Final = 100_000
+# An announcement trails its event by a few milliseconds, on a busy host by more: a socket that ended so long
+# ago and was not announced in this namespace is another's, if no sample saw it.
 _ANNOUNCED_SOON_US: Final = 3_000
+_ANNOUNCED_WITHIN_US: Final = 100_000
 _ANNOUNCED_AT_LAST_US: Final = 1_000_000
 _READING_AND_NEXT: Final = 2
 _TOLD_KEPT: Final = 1 << 15
@@ -305,10 +305,11 @@ class EventLog:
         due |= last
         unannounced = np.ones(len(traced), np.bool_)
         unannounced[place[known]] = False
-        old = self._us(traced.ended) < self._announced_until - _ANNOUNCED_WITHIN_US
-        past = unannounced & (old | last)
         # Lost, or never announced here: ours all the same if a sample saw it.
-        orphans = np.flatnonzero(past & (self._holders.knows(traced.cookie, traced.closed) | traced.ours))
+        ours = self._holders.knows(traced.cookie, traced.closed) | traced.ours
+        within = np.where(ours, _ANNOUNCED_WITHIN_US, _ANNOUNCED_AT_LAST_US)
+        past = unannounced & ((self._us(traced.ended) < self._announced_until - within) | last)
+        orphans = np.flatnonzero(past & ours)
         # A busy kernel announces some of them yet.
         self._remember_told(*traced.cookie[orphans].tolist())
         rows = np.flatnonzero(due)

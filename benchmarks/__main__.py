@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import disk, events, first_sample, kept, questions, startup, steady
+from benchmarks import disk, events, first_sample, kept, network, questions, startup, steady
 from benchmarks.report import Findings, markdown
 from benchmarks.scale import FULL, QUICK, Scale
 from benchmarks.timing import BenchmarkError, say
@@ -20,6 +20,7 @@ SUBJECTS: Final[dict[str, Callable[[Scale], Findings]]] = {
     "steady": steady.run,
     "first_sample": first_sample.run,
     "events": events.run,
+    "network": network.run,
     "disk": disk.run,
     "questions": questions.run,
     "startup": startup.run,

@@ -34,6 +34,8 @@ class Scale:
     """Length of the load that must be recorded whole."""
     steady_interval_ms: int
     """Time between steady samples, in which events are drained."""
+    network_seconds: int
+    """Length of each recording with and without the rest of the network."""
 
 
 FULL: Final = Scale(
@@ -52,6 +54,7 @@ FULL: Final = Scale(
     event_seconds=8,
     loss_seconds=60,
     steady_interval_ms=1_000,
+    network_seconds=15,
 )
 QUICK: Final = Scale(
     name="quick",
@@ -69,4 +72,5 @@ QUICK: Final = Scale(
     event_seconds=2,
     loss_seconds=5,
     steady_interval_ms=250,
+    network_seconds=4,
 )

@@ -21,9 +21,11 @@ from sockrec.catalog import Catalog, open_catalog
 from sockrec.catalog import times as _times
 from sockrec.catalog.sources import literal
 from sockrec.errors import UsageError
-from sockrec.model import timeexpr, timetext
+from sockrec.model import durations, timeexpr, timetext
 from sockrec.query import events as _events
 from sockrec.query import grammar
+from sockrec.query import rate_names as _rate_names
+from sockrec.query import rates as _rates
 from sockrec.query.info import info as _info
 from sockrec.query.port import port as _port
 from sockrec.query.when import when as _when
@@ -152,6 +154,44 @@ class Capture:
     def samples(self) -> duckdb.DuckDBPyRelation:
         """Return a row for each reading of all sockets (the table `samples`)."""
         return self._view("samples", "began_at")
+
+    def rates(
+        self,
+        interfaces: Sequence[str] = (),
+        counters: Sequence[str] = (),
+        first: Moment | None = None,
+        last: Moment | None = None,
+        every: str | None = None,
+        host: str | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return how fast interfaces and protocol counters moved, in the readings from `first` to `last`.
+
+        Of everything, the totals, means and peaks: the columns are `sockrec.query.rates.COLUMNS`. Of some
+        `interfaces`, or of some `counters` such as `"ListenOverflows"`, a row for each reading, or for each
+        step of `every` (`"1m"`): `INTERFACE_COLUMNS` or `COUNTER_COLUMNS`. Raises `UsageError` for both at
+        once, and `NothingMatchedError` for a name that was not recorded.
+        """
+        if interfaces and counters:
+            raise UsageError("ask for interfaces or for counters, one after the other")
+        if every and not (interfaces or counters):
+            raise UsageError("steps are of interfaces or of counters: name some")
+        _rate_names.hosts(self._catalog, host)
+        began = _times.context(self._catalog, self.zone, clock.time_ns() // 1000).start_us
+        first_us, last_us = (
+            None if moment is None else timetext.from_datetime(self._moment(moment))
+            for moment in (first, last)
+        )
+        every_us = None if every is None else durations.parse(every)
+        ahead = _rates.ahead_us(began if first_us is None else first_us, self.zone)
+        wanted = _rates.wanted(first_us, last_us, host, every_us, ahead)
+        if interfaces:
+            names = _rate_names.interfaces(self._catalog, interfaces, host)
+            return _rates.of_interfaces(self._catalog, wanted, names)
+        if counters:
+            return _rates.of_counters(
+                self._catalog, wanted, _rate_names.counters(self._catalog, counters, host)
+            )
+        return _rates.overview(self._catalog, wanted)
 
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sockrec.catalog.rates import GAUGES, link_increases
 from sockrec.catalog.sources import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sockrec.query.rate_names import CounterName
     from sockrec.query.rates import Wanted
 
-_LINK_NUMBERS: Final = (
-    "rx_bytes", "tx_bytes", "rx_packets", "tx_packets",
-    "rx_errors", "tx_errors", "rx_dropped", "tx_dropped",
-)  # fmt: skip
+# What of an interface is told: these per second, and how many there were of those.
+RATES: Final = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets")
+TOTALS: Final = ("rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
+_LINK_NUMBERS: Final = (*RATES, *TOTALS)
 
 # Samples tell when a reading began, rows when it ended. The first time that any row has, from the beginning
 # on, is that end; where no row has one, nothing moved, and the beginning will do. The time before is that of
@@ -60,8 +64,8 @@ def grid(wanted: Wanted) -> str:
 # was gone it has none.
 _LINKS: Final = """
 link_rows AS MATERIALIZED (
-    SELECT host, recording, netns, ifindex, name, read_before, read_at, {increases}
-    FROM base.link_increases WHERE true {chosen}
+    SELECT host, recording, netns, ifindex, name, read_before, read_at, is_reset, {increases}
+    FROM ({rows}) WHERE true {chosen}
 ), link_series AS (
     SELECT host, recording, netns, ifindex, name, min(read_at) AS since FROM link_rows GROUP BY ALL
 ), link_found AS (
@@ -70,6 +74,7 @@ link_rows AS MATERIALIZED (
         bool_or(w.is_reset) AS is_reset
     FROM link_rows w ASOF JOIN grid g
         ON g.host = w.host AND g.recording = w.recording AND g.read_at >= w.read_at
+    WHERE g.read_before IS NULL OR w.read_at > g.read_before
     GROUP BY ALL
 ), link_grid AS (
     SELECT s.host, s.recording, s.netns, s.ifindex, s.name, s.since AS known_since, g.read_at, g.read_before
@@ -85,9 +90,10 @@ link_rows AS MATERIALIZED (
         ON n.host = l.host AND n.recording = l.recording AND n.netns = l.netns AND n.ifindex = l.ifindex
         AND n.name = l.name AND n.read_at > l.read_at
 ), link_known AS (
-    SELECT l.*, f.since, {found}, coalesce(f.is_reset, false) AS is_reset, f.at_reading IS NOT NULL AS moved,
+    SELECT l.*, f.since, {found}, coalesce(f.is_reset, false) AS is_reset,
         CASE WHEN l.read_before IS NULL THEN NULL
-            ELSE coalesce(f.anew, greatest(least(l.read_before, f.since), l.known_since)) END AS measured_since
+            ELSE coalesce(f.anew, greatest(least(l.read_before, f.since), l.known_since))
+            END AS measured_since
     FROM link_read l LEFT JOIN link_found f
         ON f.host = l.host AND f.recording = l.recording AND f.netns = l.netns AND f.ifindex = l.ifindex
         AND f.name = l.name AND f.at_reading = l.read_at
@@ -105,13 +111,72 @@ def links(chosen: str) -> str:
     `chosen` is a condition that begins with AND, on `name`. A reading of which nothing is known is there with
     nulls, one in which nothing moved with zeros.
     """
-    resets = " OR ".join(
-        f"coalesce({name}_increase = {name} AND {name}_before <> 0, false)" for name in _LINK_NUMBERS
-    )
     return _LINKS.format(
         chosen=chosen,
-        increases=", ".join(f"{name}_increase AS {name}" for name in _LINK_NUMBERS) + f", {resets} AS is_reset",
+        rows=link_increases(_LINK_NUMBERS),
+        increases=", ".join(f"{name}_increase AS {name}" for name in _LINK_NUMBERS),
         sums=", ".join(f"sum(w.{name}) AS {name}" for name in _LINK_NUMBERS),
-        found=", ".join(f"CASE WHEN f.at_reading IS NULL THEN 0 ELSE f.{name} END AS {name}" for name in _LINK_NUMBERS),
+        found=", ".join(
+            f"CASE WHEN f.at_reading IS NULL THEN 0 ELSE f.{name} END AS {name}" for name in _LINK_NUMBERS
+        ),
         known=", ".join(f"CASE WHEN seconds IS NOT NULL THEN {name} END AS {name}" for name in _LINK_NUMBERS),
+    )
+
+
+# Gauges go up and down: they have a value, and no increase.
+_COUNTERS: Final = """
+named(source, section, name, label) AS (VALUES {chosen}),
+counter_rows AS MATERIALIZED (
+    SELECT c.host, c.recording, c.netns, n.label, c.read_at, c.value, c.increase, c.is_reset,
+        c.is_gauge
+    FROM (SELECT *, {gauges} AS is_gauge FROM counters WHERE name IN ({names})) c
+    JOIN named n ON n.source = c.source AND n.section = c.section AND n.name = c.name
+), counter_series AS (
+    SELECT host, recording, netns, label, any_value(is_gauge) AS is_gauge, min(read_at) AS since
+    FROM counter_rows GROUP BY ALL
+), counter_found AS (
+    SELECT c.host, c.recording, c.netns, c.label, g.read_at AS at_reading, sum(c.increase) AS increase,
+        max(c.read_at) FILTER (c.increase IS NULL AND NOT c.is_gauge) AS anew,
+        bool_or(c.is_reset) AS is_reset,
+        bool_or(c.is_gauge OR coalesce(c.increase > 0, false) OR c.is_reset) AS moved
+    FROM counter_rows c ASOF JOIN grid g
+        ON g.host = c.host AND g.recording = c.recording AND g.read_at >= c.read_at
+    WHERE g.read_before IS NULL OR c.read_at > g.read_before
+    GROUP BY ALL
+), counter_grid AS (
+    SELECT s.*, g.read_at, g.read_before FROM counter_series s
+    JOIN grid g ON g.host = s.host AND g.recording = s.recording AND g.read_at >= s.since
+), counter_values AS (
+    SELECT c.*, r.value FROM counter_grid c ASOF JOIN counter_rows r
+        ON r.host = c.host AND r.recording = c.recording AND r.netns = c.netns AND r.label = c.label
+        AND r.read_at <= c.read_at
+), counter_known AS (
+    SELECT c.*, CASE WHEN c.is_gauge THEN NULL WHEN f.at_reading IS NULL THEN 0 ELSE f.increase END
+            AS increase,
+        coalesce(f.is_reset, false) AS is_reset, coalesce(f.moved, false) AS moved,
+        nullif(epoch_us(c.read_at) - epoch_us(coalesce(f.anew, c.read_before)), 0) / 1e6 AS seconds
+    FROM counter_values c LEFT JOIN counter_found f
+        ON f.host = c.host AND f.recording = c.recording AND f.netns = c.netns AND f.label = c.label
+        AND f.at_reading = c.read_at
+), counter_readings AS (
+    SELECT host, netns, label, read_at, value, CASE WHEN read_before IS NOT NULL THEN seconds END AS seconds,
+        CASE WHEN read_before IS NOT NULL AND seconds IS NOT NULL THEN increase END AS increase, is_reset,
+        moved AND (is_gauge OR read_before IS NOT NULL) AS moved
+    FROM counter_known
+)"""
+
+
+def counters(chosen: Iterable[CounterName]) -> str:
+    """Return the CTE `counter_readings`: what each reading of `grid` found of the counters chosen.
+
+    A reading in which one did not move is there with zeros, the first of a recording with nulls.
+    """
+    chosen = list(chosen)
+    return _COUNTERS.format(
+        chosen=", ".join(
+            f"({literal(one.source)}, {literal(one.section)}, {literal(one.name)}, {literal(one.label)})"
+            for one in chosen
+        ),
+        names=", ".join(sorted({literal(one.name) for one in chosen})),
+        gauges=GAUGES,
     )

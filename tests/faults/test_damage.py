@@ -182,6 +182,7 @@ def test_damage(
     )
 
 
+@pytest.mark.timeout(3600 if scale.is_torture() else 300)
 def test_damage_through_the_command(original: Original, rows: Rows, tmp_path: Path) -> None:
     """Answers end with 0 and what was left out on stderr, verify with 3 and a line for it, then with 0."""
     for trial in original.trials(range(100_000, 100_000 + scale.cases(12, 200))):

@@ -323,3 +323,9 @@ def test_ten_thousand_idle_sockets_are_small(tmp_path: Path) -> None:
         journal.end("stopped")
     assert journal.size < 1_000_000
     assert seal(Layout(tmp_path), HOST, journal.path.stem) < 500_000
+
+
+def test_deep_check_makes_no_room_for_what_is_only_claimed() -> None:
+    """4 KB whose footer says that its row group has 526,506,718,843 rows; its columns have 5."""
+    reason = deep_check(Path(__file__).with_name("claims_a_terabyte.parquet"))
+    assert reason == "row group 0 says that it has 526506718843 rows: it has not"

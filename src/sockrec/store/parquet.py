@@ -30,6 +30,8 @@ _ZSTD_LEVEL: Final = 9
 _UNREPEATED: Final = frozenset({"socket_id", "inode", "peer_inode", "local_port", "remote_port"})
 _OFTEN: Final = 4
 _LIST_ELEMENT: Final = ".list.element"
+# Rows of a row group: two hundred times as many as are written, and what other tools make of them.
+_MOST_ROWS: Final = 1 << 24
 
 
 def write(
@@ -120,3 +122,16 @@ def read_metadata(path: Path) -> dict[str, str]:
         for key, value in raw.items()
         if key.startswith(b"sockrec.")
     }
+
+
+def check_counts(file: pq.FileMetaData) -> None:
+    """Raise `pyarrow.ArrowInvalid` for a row group that can't have as many rows as its footer says.
+
+    Arrow makes room for all of them before it reads the first: a file of 4 KB could claim a terabyte.
+    """
+    for number in range(file.num_row_groups):
+        group = file.row_group(number)
+        values = [group.column(place).num_values for place in range(group.num_columns)]
+        # A list has one value at least, if it is null.
+        if not group.num_rows <= min(values, default=0) <= max(values, default=0) <= _MOST_ROWS:
+            raise pa.ArrowInvalid(f"row group {number} says that it has {group.num_rows} rows: it has not")

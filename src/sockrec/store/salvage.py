@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from sockrec.model.tables import TABLES
 from sockrec.store import check_block, layout
 from sockrec.store.check_block import Block
+from sockrec.store.parquet import check_counts
 from sockrec.store.schema import arrow_schema
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def _read(
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            check_counts(file.metadata)
             found.total = file.metadata.num_rows
             schema = _fitting(table, file.schema_arrow)
             groups = []

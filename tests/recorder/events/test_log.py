@@ -178,6 +178,15 @@ def test_a_remnant_seen_before_the_announcement_does_not_make_it_sampled(stage: 
     assert rows == [WHOLE]
 
 
+def test_nor_does_one_that_several_samples_saw_before_the_announcement(stage: Stage) -> None:
+    stage.sample(0)
+    waits = {"cookie": COOKIE, "state": TIME_WAIT}
+    happened = [stage.sample(50_000, waits, script=TRACED)]
+    happened += [stage.sample(90_000, waits) for _ in range(4)]
+    happened += [stage.drain(10_000, ANNOUNCED), stage.drain(SECOND, last=True)]
+    assert told(*happened) == [WHOLE]
+
+
 def test_a_remnant_that_kept_its_cookie_is_a_remnant_all_the_same(stage: Stage) -> None:
     stage.sample(0)
     happened = stage.sample(50_000, {"cookie": COOKIE, "state": TIME_WAIT}, script=BOTH)

@@ -171,7 +171,7 @@ class EventLog:
 
     def observed(self, began_us: int, exact: Exact, *, whole: bool) -> None:
         """Note that the ledger took in a reading that began then (CLOCK_BOOTTIME microseconds)."""
-        self._holders.observed(exact.told, exact.remnant_keys, whole=whole)
+        self._holders.observed(began_us, exact.told, exact.remnant_keys, whole=whole)
         if self._half_closed:
             self._half_closed.difference_update(self._ledger.inet.gone.key.tolist())
         self._sources.keep(self._holders.watched())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from socket import IPPROTO_TCP
 from typing import Final
@@ -22,6 +22,8 @@ from sockrec.recorder.seen import NEVER, Ints, Mask
 # Sockets that no reading shows any more, and that nobody closed yet.
 _LIMBO: Final = 1 << 16
 _FRESH: Final = 4096
+# Longer than a busy kernel takes to announce what they are left of.
+_REMNANTS_KEPT_US: Final = 2_000_000
 _ANY: Final = (0, 0)
 
 
@@ -64,6 +66,7 @@ class Holders:
         self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
         self._remnants: Ints = np.empty(0, np.int64)
+        self._remnants_read: deque[tuple[int, Ints]] = deque()
         self._reading: tuple[int, Ints] | None = None
         self._listeners: dict[int, list[tuple[int, int, Owner]]] | None = None
 
@@ -82,12 +85,16 @@ class Holders:
             new = True
         return new
 
-    def observed(self, told: Ints, remnants: Ints, *, whole: bool) -> None:
+    def observed(self, began_us: int, told: Ints, remnants: Ints, *, whole: bool) -> None:
         """Note that the ledger took in a reading, `whole` or not; of the cookies `told` all is said.
 
-        Of the sockets `remnants`, the reading saw only what is left of them.
+        Of the sockets `remnants`, the reading saw only what is left of them: their ends may be announced
+        some readings later.
         """
-        self._remnants = remnants
+        self._remnants_read.append((began_us, remnants))
+        while self._remnants_read[0][0] < began_us - _REMNANTS_KEPT_US:
+            self._remnants_read.popleft()
+        self._remnants = np.concatenate([some for _, some in self._remnants_read])
         self._listeners, self._reading = None, None
         if whole:
             self._fresh.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from sockrec.errors import CaptureError
 from sockrec.model.tables import FORMAT_VERSION, TABLES
+from sockrec.store.framing import MAGIC
 from sockrec.store.journal import read_journal
 from sockrec.store.layout import Layout, stem
 from sockrec.store.schema import arrow_schema
@@ -271,7 +273,8 @@ def test_a_damaged_journal_is_kept(tmp_path: Path) -> None:
     """Its whole frames are sealed, the file stays under another name, and readers are told of it."""
     path = small_part(tmp_path, 4)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2 + 1500] ^= 0xFF
+    frames = [found.start() for found in re.finditer(re.escape(MAGIC), content)]
+    content[(frames[-2] + frames[-1]) // 2] ^= 0xFF
     path.write_bytes(content)
     damages = read_journal(path).damages
     assert damages

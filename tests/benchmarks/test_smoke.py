@@ -31,6 +31,7 @@ SMALL = Scale(
     event_seconds=1,
     loss_seconds=2,
     steady_interval_ms=250,
+    network_seconds=3,
 )
 
 

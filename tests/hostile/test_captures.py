@@ -24,6 +24,8 @@ QUESTIONS = (
     ("events",),
     ("port", "7071"),
     ("when", "pid", "4121", "stopped", "-f", "json"),
+    ("replay", "--at", "2026-11-20T10:32:02Z", "--style", "ss", "-anoemipO"),
+    ("replay", "--at", "2026-11-20T10:32:02Z", "-ie"),
 )
 
 
@@ -40,7 +42,7 @@ def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
     capture = tmp_path / "capture"
     ATTACKS[name](capture)
     before = _state(tmp_path)
-    commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(5, 8)]]
+    commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(5, 10)]]
     shown = many(commands, seconds=2 * SECONDS)
     figures(
         f"hostile capture {name}",

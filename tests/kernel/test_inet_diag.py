@@ -9,15 +9,16 @@ import struct
 import numpy as np
 import pytest
 
+from sockrec.kernel import kernel_names
 from sockrec.kernel.arrays import ACTIVITY_FIELDS, FIELD, NULL, InetSockets
 from sockrec.kernel.inet_diag import IPPROTO_SCTP, decode, dump, dump_tcp
 from sockrec.kernel.netlink import DiagSocket, NetlinkError
 from sockrec.model import states
-from sockrec.model.tables import TCP_COUNTERS
+from sockrec.model.tcp_columns import TCP_COUNTERS, TCP_DETAILS
 from tests.kernel.test_netlink import done, framed, message
 from tests.support.netns import Namespace
 
-TCP_INFO, MEMORY, SHUTDOWN = 2, 7, 8
+TCP_INFO, CONGESTION, MEMORY, SHUTDOWN, V6ONLY, MARK, ULP, CGROUP = 2, 4, 7, 8, 11, 15, 19, 21
 INT64_MAX = (1 << 63) - 1
 
 
@@ -67,8 +68,9 @@ def test_every_field_comes_from_its_place() -> None:
         diag(
             attribute(SHUTDOWN, b"\0"),
             attribute(MEMORY, memory),
-            attribute(TCP_INFO, tcp_info(u_104=5, u_200=6)),
-        )
+            attribute(TCP_INFO, tcp_info(u_104=5, u_112=7, u_200=6)),
+        ),
+        time=2_000_000,
     )
     assert sockets.local[0].tobytes() == bytes([10, 0, 0, 1]) + bytes(12)
     assert sockets.remote[0].tolist() == list(range(16))
@@ -80,7 +82,9 @@ def test_every_field_comes_from_its_place() -> None:
     got = dict(zip(ACTIVITY_FIELDS, sockets.activity[:, 0].tolist(), strict=True))
     # linux/tcp.h: word numbers within struct tcp_info.
     words = {
-        "rto_us": 2, "snd_mss": 4, "rcv_mss": 5, "unacked": 6, "lost": 8, "retrans": 9, "pmtu": 15,
+        "rto_us": 2, "ato_us": 3, "sacked": 7, "rcv_ssthresh": 16, "advmss": 21, "delivered_ce": 49,
+        "dsack_dups": 54, "reord_seen": 55,
+        "snd_mss": 4, "rcv_mss": 5, "unacked": 6, "lost": 8, "retrans": 9, "pmtu": 15,
         "rtt_us": 17, "rttvar_us": 18, "snd_ssthresh": 19, "snd_cwnd": 20, "reordering": 22, "rcv_rtt_us": 23,
         "rcv_space": 24, "total_retrans": 25, "segs_out": 34, "segs_in": 35, "notsent_bytes": 36,
         "min_rtt_us": 37, "data_segs_in": 38, "data_segs_out": 39, "delivered": 48, "rcv_ooopack": 56,
@@ -97,6 +101,17 @@ def test_every_field_comes_from_its_place() -> None:
     }
     first = struct.pack("=II", 1000, 1001)
     expected |= {"ca_state": first[1], "retransmits": first[2], "probes": first[3], "backoff": first[4]}
+    # One byte for both windows' shifts, a bit of another for the rate's limit; ages of 1011 ms and more.
+    expected |= {
+        "tcp_options": first[5],
+        "snd_wscale": first[6] & 15,
+        "rcv_wscale": first[6] >> 4,
+        "delivery_rate_app_limited": first[7] & 1,
+        "last_data_sent_at": 2_000_000 - 1_011_000,
+        "last_data_recv_at": 2_000_000 - 1_013_000,
+        "last_ack_recv_at": 2_000_000 - 1_014_000,
+    }
+    expected |= {"max_pacing_rate": 7, "fwd_alloc": 54, "wmem_queued": 55, "optmem": 56, "backlog": 57}
     expected |= {"pacing_rate": 5, "bytes_sent": 6, "recv_q": 11, "send_q": 12, "backlog_limit": NULL}
     expected |= {
         "rmem": 50,
@@ -108,6 +123,69 @@ def test_every_field_comes_from_its_place() -> None:
         "timer_deadline": NULL,
     }
     assert got == expected
+
+
+def test_settings_come_from_their_attributes() -> None:
+    """Names of one length and of several, and what follows the name of an upper layer."""
+
+    def nested(name: bytes, more: bytes) -> bytes:
+        return attribute(ULP, attribute(1, name) + attribute(3, more))
+
+    told = [
+        diag(
+            attribute(SHUTDOWN, b"\2"),
+            attribute(V6ONLY, b"\1"),
+            attribute(MARK, struct.pack("=I", 0xFFFFFFFF)),
+            attribute(CGROUP, struct.pack("=Q", 1 << 40 | 5)),
+            attribute(CONGESTION, name + b"\0"),
+            nested(layer + b"\0", bytes([number]) * 12),
+            cookie=number,
+        )
+        for number, (name, layer) in enumerate(
+            ((b"cubic", b"tls"), (b"vegas", b"smc"), (b"cubic", b"mptcp"), (b"a_very_long_one", b"tls"))
+        )
+    ]
+    sockets = decoded(*told, *told, diag(cookie=9))
+    assert [kernel_names.name(number) for number in sockets.congestion.tolist()] == [
+        *["cubic", "vegas", "cubic", "a_very_long_one"] * 2, None,
+    ]  # fmt: skip
+    assert [kernel_names.name(number) for number in sockets.ulp.tolist()] == [
+        *["tls", "smc", "mptcp", "tls"] * 2, None,
+    ]  # fmt: skip
+    assert sockets.shutdown.tolist() == [2] * 8 + [-1]
+    assert sockets.v6only.tolist() == [1] * 8 + [-1]
+    assert sockets.mark.tolist() == [0xFFFFFFFF] * 8 + [NULL]
+    assert sockets.cgroup.tolist() == [1 << 40 | 5] * 8 + [0]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\5", struct.pack("=HH", 60, 1), struct.pack("=HH", 3, 1)])
+def test_upper_layers_that_make_no_sense_have_no_name(payload: bytes) -> None:
+    assert decoded(diag(attribute(ULP, payload))).ulp.tolist() == [kernel_names.NONE]
+
+
+def test_what_is_told_of_a_listener() -> None:
+    """Its queue lies in fields of tcp_info; when it last received data it can't tell."""
+    sockets = decoded(diag(attribute(TCP_INFO, tcp_info(u_104=(1 << 64) - 1)), state=states.LISTEN))
+    got = dict(zip(ACTIVITY_FIELDS, sockets.activity[:, 0].tolist(), strict=True))
+    known = {name for name, value in got.items() if value != NULL}
+    assert known == {
+        "recv_q", "send_q", "backlog_limit", "timer", "retransmits", "probes", "snd_cwnd", "reordering",
+        "pacing_rate", "max_pacing_rate",
+    }  # fmt: skip
+    assert (got["snd_cwnd"], got["reordering"], got["pacing_rate"]) == (1020, 1022, -1)
+
+
+def test_memory_taken_in_advance_may_be_below_0() -> None:
+    memory = struct.pack("=4Ii4I", *range(50, 54), -4096, *range(55, 59))
+    assert decoded(diag(attribute(MEMORY, memory))).activity[FIELD["fwd_alloc"], 0] == -4096
+
+
+def test_times_are_counted_from_the_datagram_that_told_them() -> None:
+    one, other = (diag(attribute(TCP_INFO, tcp_info()), cookie=number) for number in (1, 2))
+    found = framed(one + other, one, done(), times=[5_000_000, 7_000_000, 0])
+    out = InetSockets.allocate(3)
+    decode(found, socket.IPPROTO_TCP, out)
+    assert out.activity[FIELD["last_data_sent_at"]].tolist() == [3_989_000, 3_989_000, 5_989_000]
 
 
 def test_mixed_lengths_and_layouts_alternating() -> None:
@@ -198,7 +276,7 @@ def test_other_protocols_have_no_tcp_columns(protocol: int) -> None:
         diag(attribute(MEMORY, memory), attribute(TCP_INFO, tcp_info())), protocol=protocol
     ).activity[:, 0]
     assert value[FIELD["drops"]] == 58
-    assert {int(value[FIELD[column.name]]) for column in TCP_COUNTERS} == {NULL}
+    assert {int(value[FIELD[column.name]]) for column in (*TCP_COUNTERS, *TCP_DETAILS)} == {NULL}
 
 
 def test_sctp_states_are_shown_as_netstat_names_them() -> None:

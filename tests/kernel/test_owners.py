@@ -263,3 +263,22 @@ def test_agrees_with_a_walk_of_everything_whatever_happens(crew: list[Holder], s
         first = Owners()
         first.update(asked, host.boot_us())
         assert first.holders_of_each(asked.tolist()) == [ours[inode] for inode in asked.tolist()]
+
+
+def test_the_descriptors_of_a_socket(crew: list[Holder]) -> None:
+    """Each of each process, those that it made of another one too."""
+    with socket.socket() as one, socket.socket() as other:
+        again = os.dup(one.fileno())
+        try:
+            inodes = [os.fstat(made.fileno()).st_ino for made in (one, other)]
+            owners = Owners()
+            owners.update(array(*inodes), host.boot_us())
+            found = owners.descriptors([os.getpid(), 1 << 30], [inodes[1], 1, inodes[0]])
+            (pid, places, numbers), *rest = found
+            assert (pid, rest) == (os.getpid(), [])
+            assert list(zip(places, numbers, strict=True)) == [
+                (0, other.fileno()),
+                *((2, number) for number in sorted((one.fileno(), again))),
+            ]
+        finally:
+            os.close(again)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sockrec.kernel import proc_unix, unix_diag
-from sockrec.kernel.arrays import NULL, UnixSockets
+from sockrec.kernel.arrays import MEMORY_FIELDS, NULL, UnixSockets
 from sockrec.kernel.netlink import DiagSocket, NetlinkError
 from sockrec.model import states
 from tests.kernel.test_netlink import done, framed, message
@@ -196,6 +196,56 @@ def test_queues_and_states(population: Population) -> None:
         assert sockets.state[row_of(sockets, receiver)] == states.ESTABLISHED
     (lonely,) = population.users
     assert sockets.state[row_of(sockets, lonely)] == states.CLOSE
+
+
+def test_shutdowns_files_and_memory(population: Population, tmp_path: Path) -> None:
+    sockets = population.by_diag
+    file = tmp_path / "listener"
+    row = row_of(sockets, population.listener)
+    assert sockets.vfs_inode[row] == file.stat().st_ino
+    device = int(sockets.vfs_device[row])
+    assert os.makedev(device >> 20, device & 0xFFFFF) == file.stat().st_dev
+    abstract = next(inode for inode, name in population.names.items() if name.startswith("@"))
+    assert sockets.vfs_inode[row_of(sockets, abstract)] == NULL
+    assert sockets.vfs_device[row_of(sockets, abstract)] == NULL
+    told = dict(zip(MEMORY_FIELDS, sockets.memory, strict=True))
+    sender, receiver = (row_of(sockets, inode) for inode in population.pairs[0])
+    assert told["wmem"][sender] > 99
+    assert told["rmem"][receiver] == 0  # what waits is charged to the sender
+    assert (told["sndbuf"] > 0).all()
+    assert (sockets.shutdown == 0).all()
+    assert (population.by_proc.shutdown == -1).all()
+    assert (population.by_proc.memory == NULL).all()
+
+
+def test_which_ways_are_shut_down(netns: Namespace) -> None:
+    with ExitStack() as stack, netns.entered():
+        wanted: dict[int, int] = {}
+        for how, (mine, theirs) in (
+            (socket.SHUT_RD, (1, 2)),
+            (socket.SHUT_WR, (2, 1)),
+            (socket.SHUT_RDWR, (3, 3)),
+        ):
+            one, other = (stack.enter_context(made) for made in socket.socketpair())
+            one.shutdown(how)
+            wanted |= {os.fstat(one.fileno()).st_ino: mine, os.fstat(other.fileno()).st_ino: theirs}
+        with DiagSocket() as diag:
+            sockets = unix_diag.decode(diag.messages(unix_diag.dump(diag)))
+    assert {inode: int(sockets.shutdown[row_of(sockets, inode)]) for inode in wanted} == wanted
+
+
+def test_memory_of_other_kernels() -> None:
+    """Older ones tell less; memory taken in advance may be below 0; what is empty tells nothing."""
+    short = message(head(1) + struct.pack("=HH5I", 24, 5, 1, 2, 3, 4, 0xFFFFF000))
+    long = message(head(2) + struct.pack("=HH10I", 44, 5, *range(10, 20)) + struct.pack("=HHB3x", 5, 6, 3))
+    empty = message(head(3) + struct.pack("=HHHH", 4, 5, 4, 6))
+    sockets = unix_diag.decode(framed(short + long + empty, done()))
+    assert sockets.memory.T.tolist() == [
+        [1, 2, 3, 4, -4096, NULL, NULL, NULL, NULL],
+        list(range(10, 19)),
+        [NULL] * 9,
+    ]
+    assert sockets.shutdown.tolist() == [-1, 3, -1]
 
 
 def head(inode: int, state: int = 1) -> bytes:

@@ -178,3 +178,23 @@ def test_without_counters_there_are_none() -> None:
         writing.read({1: (second, second, second, 1)} if second < 8 else {})
     writing.finish()
     assert [values for _, values in writing.rows[1]] == [(n, NEVER, NEVER, NEVER) for n in range(1, 8)]
+
+
+def test_what_is_written_along_is_no_reason_to_write() -> None:
+    """Its latest value stands in the row that another field brings, and in the last one."""
+    fields = Fields.named(
+        ("queue", "bytes", "age", "buffer"), ("queue",), (), ("buffer",), companions=("age",)
+    )
+    writing = Writing()
+    writing.roster = Roster(2, fields, inode_row=0, owner_row=1, state_row=0, pace_us=0)
+    for second in range(1, 10):
+        writing.read({1: (0, 100 if second > 5 else 0, second, 1)})
+    assert writing.rows[1] == [(1, (0, 0, 1, 1)), (6, (0, 100, 6, 1))]
+    some = writing.roster.activity.observe_some(
+        np.array([0]), np.array([[0], [100], [77], [1]]), writing.roster.key, 11 * SECOND
+    )
+    assert not len(some)
+    writing.finish()
+    assert len(writing.rows[1]) == 2, "nothing but what is written along moved"
+    carried = writing.roster.activity.carry(writing.roster.key, 12 * SECOND)
+    assert carried.values.T.tolist() == [[0, 100, 77, 1]]

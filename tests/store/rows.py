@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from sockrec.model.columns import ENDING, Table
-from sockrec.model.tables import TABLES, TCP_COUNTERS
+from sockrec.model.tables import TABLES
+from sockrec.model.tcp_columns import TCP_COUNTERS
 from sockrec.store.journal import JournalWriter
 from sockrec.store.layout import Layout, stem
 from sockrec.store.schema import journal_schemas

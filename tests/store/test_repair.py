@@ -299,7 +299,7 @@ def test_a_damaged_journal_of_a_dead_recorder_is_sealed(tmp_path: Path) -> None:
     path = small_part(tmp_path, 4, ended_as=None)
     write_recording(Layout(tmp_path).recording(HOST, RECORDING), {"recording": RECORDING, "host": HOST})
     before = rows(tmp_path)
-    change(path, path.stat().st_size // 2 + 1500)
+    change(path, path.stat().st_size * 3 // 4)
     readable = rows(tmp_path)
     assert readable != before
     assert told(tmp_path)

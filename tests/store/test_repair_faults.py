@@ -34,7 +34,7 @@ def _harmed(root: Path) -> Layout:
     place(paths, "sockets", 2).unlink()
     change(paths.recording(HOST, RECORDING), 40)
     journal = small_part(root, 4, part=3, ended_as=None)
-    change(journal, journal.stat().st_size // 2 + 1500)
+    change(journal, journal.stat().st_size * 3 // 4)
     return paths
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class Netstat:
     """Prints samples of one host under one set of flags, as one run of netstat does.
 
-    `lacks_references` tells that the last one's UNIX sockets were recorded without them.
+    `lacking` says what the last one was recorded without; nothing if that is not asked for.
     """
 
     def __init__(self, catalog: Catalog, moments: Moments, flags: NetstatFlags) -> None:
         self._catalog, self._moments, self._flags = catalog, moments, flags
         self._titled = True
-        self.lacks_references = False
+        self.lacking: str | None = None
 
     def text(self, sample: Sample, names: Names, at_us: int | None = None) -> bytes:
         """Return the bytes for one sample; timers, and what is read more seldom, as at `at_us`."""
@@ -45,7 +45,8 @@ class Netstat:
         if self._flags.unix:
             rows = self._moments.unix_rows(sample)
             # A socket that is there has references.
-            self.lacks_references = bool(rows) and not any(row.refcount for row in rows)
+            if rows and not any(row.refcount for row in rows):
+                self.lacking = "the references to UNIX sockets were not recorded then: RefCnt is shown as 0"
             yield from netstat_unix(rows, self._flags, names)
 
     def _groups(self, sample: Sample, names: Names, at_us: int | None) -> Iterator[str]:
@@ -58,7 +59,7 @@ class Netstat:
 
         network = self._network(sample, at_us)
         # Under -c the title is printed once.
-        titled, self._titled = self._titled, False
+        titled, self._titled = self._titled, not self._flags.continuous
         yield from interface_lines(
             network.interfaces(),
             network.link_counters(),

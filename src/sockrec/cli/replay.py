@@ -5,25 +5,45 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from sockrec.cli import _capture
 from sockrec.cli._capture import CaptureOption, TimeZoneOption
-from sockrec.cli._netstat import Netstat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import tzinfo
 
     from sockrec.catalog import Catalog
     from sockrec.model.timeexpr import TimeContext
     from sockrec.render.names import Names
-    from sockrec.render.netstat_flags import NetstatFlags
     from sockrec.replay.moment import Moments, Sample
 
 # What netstat is asked for stays as it was typed; -C is ours, not netstat's routing cache.
 _SETTINGS = {"ignore_unknown_options": True}
+
+
+class Style(StrEnum):
+    """Whose output is printed."""
+
+    NETSTAT = "netstat"
+    SS = "ss"
+    BSD = "bsd"
+
+
+class Printer(Protocol):
+    """Prints samples of one host under one set of flags, as one run of the program would.
+
+    `lacking` says what the last one was recorded without, if that was asked for.
+    """
+
+    lacking: str | None
+
+    def text(self, sample: Sample, names: Names, at_us: int | None = None) -> bytes:
+        """Return the bytes for one sample; timers, and what is read more seldom, as at `at_us`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -34,9 +54,15 @@ def register(app: typer.Typer) -> None:
 def replay(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NETSTAT FLAGS]...", help="netstat's own: -tulpn, -antp, -anoe, -W, ..."),
+        typer.Argument(
+            metavar="[FLAGS]...",
+            help="netstat's own: -tulpn, -antp, -i, -r, -s, ...; or ss's, and its filter; or BSD's.",
+        ),
     ] = None,
     capture: CaptureOption = None,
+    style: Annotated[Style, typer.Option(help="Whose flags are given, and whose output is printed.")] = (
+        Style.NETSTAT
+    ),
     at: Annotated[
         str | None, typer.Option(help="The moment: 10:32, '5m ago', start+30s; else the end.")
     ] = None,
@@ -48,22 +74,20 @@ def replay(
     host: Annotated[str | None, typer.Option(help="Which host, if the capture holds several.")] = None,
     tz: TimeZoneOption = None,
 ) -> None:
-    """Print what netstat would have printed.
+    """Print what netstat, or ss, would have printed.
 
     At one moment (--at, or the end of the recording), or sample after sample: --from and --to,
     --follow, or netstat's own -c, which goes on from --at. Only control characters in names are
-    printed otherwise: as `?`.
+    printed otherwise: as `?`. With --style ss, columns are as wide as what stands in them; BBR's and
+    DCTCP's own figures, MPTCP's and TLS's, and who waits for a UNIX listener, are not recorded.
+    --style bsd is 4.4BSD's netstat: -a, -n, -f inet, -f inet6, -f unix, -p tcp.
     """
     from sockrec.errors import UsageError
-    from sockrec.render.netstat_flags import parse_flags
     from sockrec.replay import pace
     from sockrec.replay.moment import Moments
 
-    flags = parse_flags(words or [])
-    if flags.refusal:
-        typer.echo(flags.refusal, err=True)
-        raise typer.Exit(1)
-    follow = follow or (flags.continuous and to is None)
+    printer_of, continuous = _printer(style, words or [])
+    follow = follow or (continuous and to is None)
     several = bool(from_ or to or speed or step or follow)
     if at and (from_ or to):
         raise UsageError("--at is one moment, --from and --to are several: give one or the other")
@@ -77,7 +101,7 @@ def replay(
 
     with _capture.opened(capture) as catalog:
         moments = Moments(catalog, host)
-        screen = _Screen(catalog, moments, flags, _capture.zone(catalog, tz))
+        screen = _Screen(catalog, moments, printer_of(catalog, moments), _capture.zone(catalog, tz))
         context = screen.context()
         if not several:
             screen.show_moment(_moment(at or "end", context))
@@ -92,6 +116,30 @@ def replay(
             screen.show(sample)
 
 
+def _printer(style: Style, words: list[str]) -> tuple[Callable[[Catalog, Moments], Printer], bool]:
+    """Return what prints in a style under the flags given, and whether they ask to go on with new samples."""
+    if style is Style.SS:
+        from sockrec.cli._ss import Ss
+        from sockrec.render.ss_flags import parse_flags as parse_ss_flags
+
+        ss_flags = parse_ss_flags(words)
+        return lambda catalog, _: Ss(catalog, ss_flags), False
+    if style is Style.BSD:
+        from sockrec.cli._bsd import Bsd
+        from sockrec.render.bsd_flags import parse_bsd_flags
+
+        bsd_flags = parse_bsd_flags(words)
+        return lambda _, moments: Bsd(moments, bsd_flags), False
+    from sockrec.cli._netstat import Netstat
+    from sockrec.render.netstat_flags import parse_flags
+
+    flags = parse_flags(words)
+    if flags.refusal:
+        typer.echo(flags.refusal, err=True)
+        raise typer.Exit(1)
+    return lambda catalog, moments: Netstat(catalog, moments, flags), flags.continuous
+
+
 def _moment(text: str, context: TimeContext) -> int:
     from sockrec.model import timeexpr
 
@@ -99,11 +147,11 @@ def _moment(text: str, context: TimeContext) -> int:
 
 
 class _Screen:
-    """Shows samples of one host on stdout as netstat would, and on stderr what else is to be said."""
+    """Shows samples of one host on stdout in a style, and on stderr what else is to be said."""
 
-    def __init__(self, catalog: Catalog, moments: Moments, flags: NetstatFlags, zone: tzinfo) -> None:
+    def __init__(self, catalog: Catalog, moments: Moments, printer: Printer, zone: tzinfo) -> None:
         self._catalog, self._moments, self._zone = catalog, moments, zone
-        self._netstat = Netstat(catalog, moments, flags)
+        self._printer = printer
         self._names: dict[str, Names] = {}
         self._told_thinned = self._told_lacking = False
 
@@ -149,11 +197,11 @@ class _Screen:
 
         if sys.stderr.isatty():
             typer.echo(f"-- {timetext.full(sample.began_us, self._zone)}", err=True)
-        sys.stdout.buffer.write(self._netstat.text(sample, self._names_of(sample.recording), moment_us))
+        sys.stdout.buffer.write(self._printer.text(sample, self._names_of(sample.recording), moment_us))
         sys.stdout.buffer.flush()
-        if self._netstat.lacks_references and not self._told_lacking:
+        if self._printer.lacking and not self._told_lacking:
             self._told_lacking = True
-            _say("the references to UNIX sockets were not recorded then: RefCnt is shown as 0")
+            _say(self._printer.lacking)
         if sample.thinned_us is not None and not self._told_thinned:
             self._told_thinned = True
             step = durations.show(sample.thinned_us)

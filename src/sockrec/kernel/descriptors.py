@@ -10,9 +10,9 @@ nothing but the end is listed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, repeat
 from types import TracebackType
 from typing import Final
 
@@ -58,6 +58,7 @@ class Table:
     `sockets` maps inode to a descriptor that refers to it. `vacated` maps descriptors where a new
     socket may have come since to the inode that was there, 0 where it was free when last looked at.
     `count` is how many were open by then, as the kernel counts them. `held` says that it was ever a holder.
+    `several` maps the inodes that the last walk found more than one descriptor of to all of those.
     """
 
     pid: int
@@ -69,11 +70,25 @@ class Table:
     sockets: dict[int, int] = field(default_factory=dict)
     vacated: dict[int, int] = field(default_factory=dict)
     held: bool = False
+    several: dict[int, tuple[int, ...]] = field(default_factory=dict)
     alone: tuple[int, ...] = field(init=False)
     """The holders of a socket that only this process has: one object, however many such sockets."""
 
     def __post_init__(self) -> None:
         self.alone = (self.pid,)
+
+    def numbers_of(self, inodes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the descriptors known to refer to sockets: the place in `inodes` of each, and its number."""
+        one_each = list(map(self.sockets.get, inodes, repeat(-1)))
+        if not self.several and -1 not in one_each:
+            return list(range(len(inodes))), one_each
+        found = [
+            (place, number)
+            for place, (inode, one) in enumerate(zip(inodes, one_each, strict=True))
+            if one >= 0
+            for number in self.several.get(inode, (one,))
+        ]
+        return [place for place, _ in found], [number for _, number in found]
 
     def remember(self, numbers: list[int], count: int) -> None:
         """Take over what a walk has found open: descriptor numbers, and how many there were."""

@@ -16,10 +16,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from sockrec.kernel import kernel_names
 from sockrec.kernel.arrays import FIELD, NULL, InetSockets
+from sockrec.kernel.inet_fields import AGES, MEMORY, MESSAGE, PACKED, RATES, SETTINGS, TCP_INFO
 from sockrec.kernel.netlink import HEADER_BYTES, DiagSocket, Dump, Messages, NetlinkError, Words
 from sockrec.model import states
-from sockrec.model.tables import TCP_COUNTERS
+from sockrec.model.tcp_columns import TCP_COUNTERS, TCP_DETAILS
 
 IPPROTO_SCTP: Final = 132
 IPPROTO_UDPLITE: Final = 136
@@ -27,81 +29,22 @@ IPPROTO_UDPLITE: Final = 136
 _TCPDIAG_GETSOCK: Final = 18
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _INFO: Final = 2  # INET_DIAG_INFO
+_CONG: Final = 4  # INET_DIAG_CONG
 _SKMEMINFO: Final = 7  # INET_DIAG_SKMEMINFO
-_WANTED: Final = 1 << (_INFO - 1) | 1 << (_SKMEMINFO - 1)
+_ULP_INFO: Final = 19  # INET_DIAG_ULP_INFO
+_ULP_NAME: Final = 1  # INET_ULP_INFO_NAME, nested in it
+_WANTED: Final = 1 << (_INFO - 1) | 1 << (_CONG - 1) | 1 << (_SKMEMINFO - 1)
 # Every state there is or will be, TCP_BOUND_INACTIVE (1 << 13) too.
 _ALL_STATES: Final = 0xFFFFFFFF
 
 # Messages are taken apart in chunks that stay in the processor's cache from column to column.
 _CHUNK: Final = 8192
 
-_MESSAGE: Final = (  # struct inet_diag_msg: name, type, offset
-    ("family", "u1", 0),
-    ("state", "u1", 1),
-    ("timer", "u1", 2),
-    ("idiag_retrans", "u1", 3),
-    ("local_port", ">u2", 4),
-    ("remote_port", ">u2", 6),
-    ("local", "V16", 8),
-    ("remote", "V16", 24),
-    ("ifindex", "=i4", 40),
-    ("cookie", "=i8", 44),
-    ("timer_deadline", "=u4", 52),  # idiag_expires: ms from now
-    ("recv_q", "=u4", 56),
-    ("send_q", "=u4", 60),
-    ("uid", "=u4", 64),
-    ("inode", "=u4", 68),
-)
 _MESSAGE_BYTES: Final = 72
-_MEMORY: Final = (  # SK_MEMINFO_*: an array of u32
-    ("rmem", "=u4", 0),
-    ("rcvbuf", "=u4", 4),
-    ("wmem", "=u4", 8),
-    ("sndbuf", "=u4", 12),
-    ("drops", "=u4", 32),
-)
-_TCP_INFO: Final = (  # struct tcp_info; it only ever grows at its end
-    ("ca_state", "u1", 1),
-    ("retransmits", "u1", 2),
-    ("probes", "u1", 3),
-    ("backoff", "u1", 4),
-    ("rto_us", "=u4", 8),
-    ("snd_mss", "=u4", 16),
-    ("rcv_mss", "=u4", 20),
-    ("unacked", "=u4", 24),
-    ("lost", "=u4", 32),
-    ("retrans", "=u4", 36),
-    ("pmtu", "=u4", 60),
-    ("rtt_us", "=u4", 68),
-    ("rttvar_us", "=u4", 72),
-    ("snd_ssthresh", "=u4", 76),
-    ("snd_cwnd", "=u4", 80),
-    ("reordering", "=u4", 88),
-    ("rcv_rtt_us", "=u4", 92),
-    ("rcv_space", "=u4", 96),
-    ("total_retrans", "=u4", 100),
-    ("pacing_rate", "=i8", 104),  # u64, as are all =i8 here: what overflows shows as negative
-    ("bytes_acked", "=i8", 120),
-    ("bytes_received", "=i8", 128),
-    ("segs_out", "=u4", 136),
-    ("segs_in", "=u4", 140),
-    ("notsent_bytes", "=u4", 144),
-    ("min_rtt_us", "=u4", 148),
-    ("data_segs_in", "=u4", 152),
-    ("data_segs_out", "=u4", 156),
-    ("delivery_rate", "=i8", 160),
-    ("busy_us", "=i8", 168),
-    ("rwnd_limited_us", "=i8", 176),
-    ("sndbuf_limited_us", "=i8", 184),
-    ("delivered", "=u4", 192),
-    ("bytes_sent", "=i8", 200),
-    ("bytes_retrans", "=i8", 208),
-    ("rcv_ooopack", "=u4", 224),
-    ("snd_wnd", "=u4", 228),
-)
 _IDENTITY: Final = ("family", "state", "cookie", "local_port", "remote_port", "ifindex", "uid", "inode")
+_TOLD_OF_LISTENERS: Final = {"retransmits", "probes", "snd_cwnd", "reordering", *RATES}
 _COUNTERS: Final = np.array(
-    [FIELD[column.name] for column in TCP_COUNTERS if column.name not in ("retransmits", "probes")]
+    [FIELD[column.name] for column in (*TCP_COUNTERS, *TCP_DETAILS) if column.name not in _TOLD_OF_LISTENERS]
 ).reshape(-1, 1)
 _UNKNOWN_RTT: Final = 0xFFFFFFFF
 
@@ -133,18 +76,30 @@ def decode(messages: Messages, protocol: int, out: InetSockets) -> None:
     overrun it. What a message lacks, an older kernel's shorter tcp_info too, becomes `NULL`.
     """
     out.protocol[:] = protocol & 0xFF
+    read_at = _times(messages)
     for start in range(0, len(messages), _CHUNK):
         stop = min(start + _CHUNK, len(messages))
         lengths = messages.lengths[start:stop]
         for length in [lengths[0]] if (lengths == lengths[0]).all() else np.unique(lengths):
             rows = start + np.flatnonzero(lengths == length)
             while len(rows):
-                rows = _decode_alike(messages, rows, int(length), protocol, out)
+                rows = _decode_alike(messages, rows, int(length), protocol, read_at, out)
     _settle(messages, protocol, out)
 
 
+def _times(messages: Messages) -> npt.NDArray[np.int64]:
+    """Return when each message was made: as its datagram was."""
+    first = np.searchsorted(messages.starts, messages.datagrams)
+    return np.repeat(messages.times, np.diff(first, append=len(messages)))
+
+
 def _decode_alike(
-    messages: Messages, rows: npt.NDArray[np.intp], length: int, protocol: int, out: InetSockets
+    messages: Messages,
+    rows: npt.NDArray[np.intp],
+    length: int,
+    protocol: int,
+    read_at: npt.NDArray[np.int64],
+    out: InetSockets,
 ) -> npt.NDArray[np.intp]:
     """Decode those of the rows that are laid out as the first is; return the others."""
     words = _rows_of_words(messages, rows, length)
@@ -159,13 +114,35 @@ def _decode_alike(
         getattr(out, name)[where] = records[name]
     out.local.view("V16")[where, 0] = records["local"]
     out.remote.view("V16")[where, 0] = records["remote"]
+    for name in layout.settings:
+        getattr(out, name)[where] = records[name]
     for name, field in FIELD.items():
         out.activity[field, where] = records[name] if name in layout.names else NULL
+    for name, (packed, shift, mask) in PACKED.items() if "wscales" in layout.names else ():
+        out.activity[FIELD[name], where] = records[packed] >> shift & mask
+    for name in AGES & layout.names:
+        out.activity[FIELD[name], where] = read_at[where] - 1000 * out.activity[FIELD[name], where]
+    if layout.congestion is not None:
+        out.congestion[where] = kernel_names.numbers(words[:, layout.congestion])
+    if layout.ulp is not None:
+        out.ulp[where] = _upper_layers(words[:, layout.ulp])
     if protocol == socket.IPPROTO_TCP and "retransmits" not in layout.names:
         timer, count = records["timer"], records["idiag_retrans"]
         out.activity[FIELD["retransmits"], where] = np.where(timer == 1, count, 0)
         out.activity[FIELD["probes"], where] = np.where((timer == 2) | (timer == 4), count, 0)
     return others
+
+
+def _upper_layers(words: Words) -> npt.NDArray[np.int32]:
+    """Return the numbers of the names that nested attributes begin with; what follows differs by socket."""
+    found = np.full(len(words), kernel_names.NONE, np.int32)
+    heads = words[:, 0]
+    for head in [heads[0]] if (heads == heads[0]).all() else np.unique(heads):
+        length, kind = struct.unpack("=HH", head.tobytes())
+        if kind == _ULP_NAME and length > 4:
+            these = heads == head
+            found[these] = kernel_names.numbers(words[these, 1 : (length + 3) // 4])
+    return found
 
 
 def _rows_of_words(messages: Messages, rows: npt.NDArray[np.intp], length: int) -> Words:
@@ -180,10 +157,16 @@ def _rows_of_words(messages: Messages, rows: npt.NDArray[np.intp], length: int) 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the columns lie in messages of one length whose words at `places` are `headers`."""
+    """Where the columns lie in messages of one length whose words at `places` are `headers`.
+
+    `settings` are those columns that are no activity; `congestion` and `ulp` the words of these attributes.
+    """
 
     record: np.dtype[np.void]
     names: frozenset[str]
+    settings: tuple[str, ...]
+    congestion: slice | None
+    ulp: slice | None
     places: list[int]
     headers: Words
 
@@ -207,9 +190,18 @@ def _attributes(message: bytes) -> tuple[tuple[int, int, int], ...]:
 
 @lru_cache(maxsize=256)
 def _layout(length: int, attributes: tuple[tuple[int, int, int], ...], tcp: bool) -> _Layout:
-    fields = [(name, kind, HEADER_BYTES + offset) for name, kind, offset in _MESSAGE]
+    fields = [(name, kind, HEADER_BYTES + offset) for name, kind, offset in MESSAGE]
+    settings = []
+    words: dict[int, slice] = {}
     for number, start, size in attributes:
-        known = _MEMORY if number == _SKMEMINFO else _TCP_INFO if number == _INFO and tcp else ()
+        if size >= 8:
+            words[number] = slice(start // 4 + 1, (start + size + 3) // 4)
+        if number in SETTINGS:
+            name, kind = SETTINGS[number]
+            if 4 + np.dtype(kind).itemsize <= size:
+                fields.append((name, kind, start + 4))
+                settings.append(name)
+        known = MEMORY if number == _SKMEMINFO else TCP_INFO if number == _INFO and tcp else ()
         fields += [
             (name, kind, start + 4 + offset)
             for name, kind, offset in known
@@ -223,6 +215,9 @@ def _layout(length: int, attributes: tuple[tuple[int, int, int], ...], tcp: bool
     return _Layout(
         record,
         frozenset(names),
+        tuple(settings),
+        words.get(_CONG) if tcp else None,
+        words.get(_ULP_INFO) if tcp else None,
         [start // 4 for _, start, _ in attributes],
         np.frombuffer(headers, np.uint32),
     )
@@ -251,12 +246,11 @@ def _settle(messages: Messages, protocol: int, out: InetSockets) -> None:
     activity[_COUNTERS, listening] = NULL
     min_rtt = activity[FIELD["min_rtt_us"]]
     min_rtt[min_rtt == _UNKNOWN_RTT] = NULL
-    for name, kind, _ in _TCP_INFO:
+    for name, kind, _ in TCP_INFO:
         if kind == "=i8":
             column = activity[FIELD[name]]
-            over = np.flatnonzero((column < 0) & (column != NULL))
-            unlimited = column[over] == -1 if name == "pacing_rate" else False
-            column[over] = np.where(unlimited, -1, np.iinfo(np.int64).max)
+            over = (column < (-1 if name in RATES else 0)) & (column != NULL)
+            column[over] = np.iinfo(np.int64).max
     _own_requests(out)
 
 

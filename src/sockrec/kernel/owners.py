@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -136,6 +136,17 @@ class Owners:
         """Return the same for each of many sockets."""
         return self._holdings.holders_of_each(inodes)
 
+    def descriptors(
+        self, pids: Iterable[int], inodes: Sequence[int]
+    ) -> list[tuple[int, list[int], list[int]]]:
+        """Return through which descriptors some processes have some sockets open, as far as known.
+
+        Of each process: its pid, and for each descriptor the place in `inodes` of its socket and its number.
+        One that it made of another it had (dup(2)) is known when its table has been walked since.
+        """
+        tables = [table for pid in pids if (table := self._tables.get(pid)) is not None]
+        return [(table.pid, *table.numbers_of(inodes)) for table in tables]
+
     def reason(self, inode: int) -> str:
         """Return why a socket has no known holder; '' if it has one.
 
@@ -196,6 +207,7 @@ class Owners:
         still_open = set(numbers) if kept else ()
         lost = [i for i in table.sockets if i not in seen and kept.get(i) not in still_open]
         self._holdings.release(table, lost)
+        table.several = _several(inodes, seen, {i: n for i, n in kept.items() if n in still_open})
         self._holdings.hold_all(table, seen)
         table.remember(numbers, count)
         born = pid in self._new and self.work.updates > 1
@@ -348,6 +360,24 @@ class Owners:
         if not self._initial_pid_namespace:
             return "other namespace"
         return _BY_SEARCHES[min(searches, 2)]
+
+
+def _several(
+    inodes: dict[int, int], seen: dict[int, int], kept: dict[int, int]
+) -> dict[int, tuple[int, ...]]:
+    """Return the descriptors of each socket that has more than one.
+
+    `inodes` are those read ({descriptor: inode}), `seen` one of each socket's among them, `kept` one of each
+    ({inode: descriptor}) that was not read again.
+    """
+    sockets = sum(map(bool, inodes.values()))
+    if sockets == len(seen) and kept.keys().isdisjoint(seen):
+        return {}
+    numbers: dict[int, list[int]] = {inode: [number] for inode, number in kept.items() if inode in seen}
+    for number, inode in inodes.items():
+        if inode:
+            numbers.setdefault(inode, []).append(number)
+    return {inode: tuple(sorted(several)) for inode, several in numbers.items() if len(several) > 1}
 
 
 def _namespace_of_proc() -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sockrec.errors import KernelError
-from sockrec.kernel.arrays import NULL, UnixSockets
+from sockrec.kernel.arrays import MEMORY_FIELDS, NULL, UnixSockets
 from sockrec.kernel.proc_net import read
 from sockrec.model import states
 
@@ -86,7 +86,7 @@ def _insert(
 ) -> UnixSockets:
     """Return the sockets of a dump with some of /proc/net/unix among them, before those places."""
     columns = {
-        f.name: np.insert(getattr(dumped, f.name), places, getattr(told, f.name)[waiting])
+        f.name: np.insert(getattr(dumped, f.name), places, getattr(told, f.name)[..., waiting], axis=-1)
         for f in fields(UnixSockets)
         if f.name != "name_bytes"
     }
@@ -140,6 +140,10 @@ def _sockets(rows: Sequence[re.Match[bytes]], names: Sequence[bytes]) -> UnixSoc
         recv_q=unknown,
         send_q=unknown,
         backlog_limit=unknown,
+        shutdown=np.full(len(rows), -1, np.int8),
+        vfs_inode=unknown,
+        vfs_device=unknown,
+        memory=np.full((len(MEMORY_FIELDS), len(rows)), NULL, np.int64),
         name_bytes=np.frombuffer(b"".join(names), np.uint8),
         name_start=np.cumsum(np.maximum(lengths, 0)) - np.maximum(lengths, 0),
         name_length=lengths,

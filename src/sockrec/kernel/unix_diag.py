@@ -14,18 +14,23 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sockrec.kernel.arrays import NULL, UnixSockets
+from sockrec.kernel.arrays import MEMORY_FIELDS, NULL, UnixSockets
 from sockrec.kernel.netlink import HEADER_WORDS, DiagSocket, Dump, Messages, NetlinkError, Words
 from sockrec.kernel.proc_unix import references
 from sockrec.model import states
 
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _ALL_STATES: Final = 0xFFFFFFFF
-_SHOW: Final = 0x01 | 0x04 | 0x10 | 0x40  # UDIAG_SHOW_NAME, _PEER, _RQLEN, _UID
+# UDIAG_SHOW_NAME, _VFS, _PEER, _RQLEN, _MEMINFO, _UID; UNIX_DIAG_SHUTDOWN comes always.
+_SHOW: Final = 0x01 | 0x02 | 0x04 | 0x10 | 0x20 | 0x40
 _NAME: Final = 0  # UNIX_DIAG_NAME
+_VFS: Final = 1  # UNIX_DIAG_VFS: struct unix_diag_vfs, inode and device
 _PEER: Final = 2  # UNIX_DIAG_PEER
 _RQLEN: Final = 4  # UNIX_DIAG_RQLEN
+_MEMINFO: Final = 5  # UNIX_DIAG_MEMINFO
+_SHUTDOWN: Final = 6  # UNIX_DIAG_SHUTDOWN
 _UID: Final = 7  # UNIX_DIAG_UID
+_MOST_AHEAD: Final = (1 << 31) - 1
 _MESSAGE_WORDS: Final = 4  # struct unix_diag_msg: family, type, state, pad; inode; cookie[2]
 
 Places = npt.NDArray[np.intp]
@@ -72,6 +77,10 @@ def decode(messages: Messages) -> UnixSockets:
         recv_q=recv_q,
         send_q=send_q,
         backlog_limit=backlog_limit,
+        shutdown=_byte(words, attributes.get(_SHUTDOWN), len(starts)),
+        vfs_inode=_value(words, attributes.get(_VFS), 0, len(starts)),
+        vfs_device=_value(words, attributes.get(_VFS), 1, len(starts)),
+        memory=_memory(words, attributes.get(_MEMINFO), len(starts)),
         name_bytes=words.view(np.uint8).copy(),
         name_start=name_start,
         name_length=name_length,
@@ -111,6 +120,30 @@ def _value(words: Words, places: Places | None, offset: int, n: int) -> npt.NDAr
         there = there[long_enough]
         values[there] = words[places[there] + 1 + offset]
     return values
+
+
+def _byte(words: Words, places: Places | None, n: int) -> npt.NDArray[np.int8]:
+    """Return the first byte of an attribute's payload; -1 where there is none."""
+    values = np.full(n, -1, np.int8)
+    if places is not None:
+        there = np.flatnonzero(places)
+        there = there[_lengths(words, places[there]) > 4]
+        values[there] = words[places[there] + 1].view(np.int8)[:: words.itemsize]
+    return values
+
+
+def _memory(words: Words, places: Places | None, n: int) -> npt.NDArray[np.int64]:
+    """Return SK_MEMINFO_*; one of them, memory taken in advance, may be below 0 for a moment."""
+    memory = np.full((len(MEMORY_FIELDS), n), NULL, np.int64)
+    if places is not None:
+        there = np.flatnonzero(places)
+        at, lengths = places[there], _lengths(words, places[there])
+        for place, row in enumerate(memory):
+            told = lengths >= 4 * (place + 2)
+            row[there[told]] = words[at[told] + 1 + place]
+    ahead = memory[MEMORY_FIELDS.index("fwd_alloc")]
+    ahead[ahead > _MOST_AHEAD] -= 1 << 32
+    return memory
 
 
 def _names(

@@ -10,6 +10,7 @@ from typing import Final
 
 from sockrec.model.columns import BEGINNING, ENDING, NETNS, RANK, RECORDING, Column, Table
 from sockrec.model.network_tables import NETWORK_TABLES
+from sockrec.model.tcp_columns import TCP_COUNTERS, TCP_DETAILS
 
 FORMAT_VERSION: Final = 4
 
@@ -26,15 +27,26 @@ OWNER: Final = (
     Column("program", "text", "argv[0] of that process, without its folder if it is a whole path"),
     Column("holders", "ints", "every process that has it open, ascending"),
     Column(
+        "fd_pids",
+        "ints",
+        "the process of each descriptor through which it is open, as far as known when this row began",
+        since=4,
+    ),
+    Column("fds", "ints", "the number of each of those descriptors", since=4),
+    Column(
         "owner",
         "text",
         "held | last (nobody now: this was the last) | or why unknown: kernel, no permission, exited, other namespace, not looked for yet",
     ),
 )
 
+SHUTDOWN: Final = Column(
+    "shutdown", "int", "shutdown(2): bit 0 if nothing is received any more, bit 1 if nothing is sent", since=4
+)
+
 SOCKETS: Final = Table(
     "sockets",
-    "one internet socket in one unchanging condition (identity, state, owner)",
+    "one internet socket in one unchanging condition (identity, state, owner, settings)",
     (
         RECORDING,
         Column(
@@ -52,6 +64,23 @@ SOCKETS: Final = Table(
         Column("interface", "text", "device it is bound to (SO_BINDTODEVICE)"),
         Column("state", "text", "netstat's name of the state; UNCONN for a datagram socket without a peer"),
         *OWNER,
+        SHUTDOWN,
+        Column(
+            "v6only",
+            "bool",
+            "IPv6: whether it takes no IPv4 (IPV6_V6ONLY); told of LISTEN and UNCONN",
+            since=4,
+        ),
+        Column("mark", "int", "SO_MARK; told to those who may administer the network", since=4),
+        Column(
+            "cgroup",
+            "text",
+            "cgroup v2 that it was made in, as a path below the mount; unreachable:ID (hexadecimal) if that was"
+            " gone before it was looked up",
+            since=4,
+        ),
+        Column("congestion", "text", "TCP: name of the congestion control", since=4),
+        Column("ulp", "text", "TCP: what works on top of it in the kernel: tls, mptcp, ...", since=4),
         *BEGINNING,
         *ENDING,
         RANK,
@@ -62,7 +91,7 @@ SOCKETS: Final = Table(
 
 UNIX_SOCKETS: Final = Table(
     "unix_sockets",
-    "one UNIX socket in one unchanging condition (identity, state, owner)",
+    "one UNIX socket in one unchanging condition (identity, state, owner, settings)",
     (
         RECORDING,
         Column(
@@ -82,6 +111,14 @@ UNIX_SOCKETS: Final = Table(
         Column("path", "text", "bound path; an abstract name begins with @; null if unnamed"),
         Column("peer_inode", "int", "inode of the socket at the other end; null if none or unknown"),
         *OWNER,
+        SHUTDOWN,
+        Column("vfs_inode", "int", "inode of the file that the path names, as bound", since=4),
+        Column(
+            "vfs_device",
+            "int",
+            "its device as the kernel packs it: major number << 20 | minor number",
+            since=4,
+        ),
         *BEGINNING,
         *ENDING,
         RANK,
@@ -112,47 +149,6 @@ PROCESSES: Final = Table(
     spans=True,
 )
 
-# One source for the names that sock_diag, the ledger and the table share, in struct order.
-TCP_COUNTERS: Final = (
-    Column("retransmits", "int", "retransmissions of the segment now unacknowledged (netstat -o)"),
-    Column("probes", "int", "unanswered window or keepalive probes (netstat -o)"),
-    Column("ca_state", "int", "congestion state: 0 open, 1 disorder, 2 CWR, 3 recovery, 4 loss"),
-    Column("backoff", "int", "exponential backoff of the retransmission timer"),
-    Column("rto_us", "int", "retransmission timeout, microseconds"),
-    Column("snd_mss", "int", "sending segment size, bytes"),
-    Column("rcv_mss", "int", "receiving segment size, bytes"),
-    Column("unacked", "int", "segments sent and not acknowledged"),
-    Column("lost", "int", "segments thought lost"),
-    Column("retrans", "int", "retransmitted segments in flight"),
-    Column("pmtu", "int", "path MTU, bytes"),
-    Column("rtt_us", "int", "smoothed round-trip time, microseconds"),
-    Column("rttvar_us", "int", "its mean deviation, microseconds"),
-    Column("snd_ssthresh", "int", "slow-start threshold, segments"),
-    Column("snd_cwnd", "int", "congestion window, segments"),
-    Column("reordering", "int", "reordering tolerated, segments"),
-    Column("rcv_rtt_us", "int", "receiver's round-trip estimate, microseconds"),
-    Column("rcv_space", "int", "receive buffer tuning, bytes"),
-    Column("total_retrans", "int", "segments retransmitted in its life"),
-    Column("pacing_rate", "int", "bytes per second; -1 if unlimited"),
-    Column("bytes_acked", "int", "bytes acknowledged by the peer"),
-    Column("bytes_received", "int", "bytes received in order"),
-    Column("segs_out", "int", "segments sent"),
-    Column("segs_in", "int", "segments received"),
-    Column("notsent_bytes", "int", "bytes queued and never sent yet"),
-    Column("min_rtt_us", "int", "least round-trip time seen, microseconds"),
-    Column("data_segs_in", "int", "segments received with data"),
-    Column("data_segs_out", "int", "segments sent with data"),
-    Column("delivery_rate", "int", "recent delivery rate, bytes per second"),
-    Column("busy_us", "int", "time with data outstanding, microseconds"),
-    Column("rwnd_limited_us", "int", "time limited by the peer's window, microseconds"),
-    Column("sndbuf_limited_us", "int", "time limited by the send buffer, microseconds"),
-    Column("delivered", "int", "segments delivered"),
-    Column("bytes_sent", "int", "bytes sent, retransmissions included"),
-    Column("bytes_retrans", "int", "bytes retransmitted"),
-    Column("rcv_ooopack", "int", "segments received out of order"),
-    Column("snd_wnd", "int", "the peer's window, bytes"),
-)
-
 # Every row of activity has what netstat shows. The rest, the counters, is written at a pace of its own:
 # null in a row where it is not. What is in WRITTEN_AT_ONCE does not wait for that: it is news.
 ALWAYS_WRITTEN: Final = (
@@ -160,6 +156,13 @@ ALWAYS_WRITTEN: Final = (
 )  # fmt: skip
 WRITTEN_AT_ONCE: Final = (
     "ca_state", "backoff", "lost", "retrans", "total_retrans", "bytes_retrans", "rcv_ooopack",
+)  # fmt: skip
+# Written along with the counters, never the reason to write any: they move with others, or on their own by
+# the grain of a clock.
+WRITTEN_ALONG: Final = (
+    "fwd_alloc", "wmem_queued", "backlog", "tcp_options", "snd_wscale", "rcv_wscale",
+    "delivery_rate_app_limited", "ato_us", "sacked", "last_data_sent_at", "last_data_recv_at",
+    "last_ack_recv_at", "rcv_ssthresh", "advmss", "delivered_ce", "dsack_dups", "reord_seen",
 )  # fmt: skip
 # Rows with counters have one of these: the first from sock_diag, the second from /proc as well.
 COUNTED_IF_KNOWN: Final = ("rcvbuf", "snd_cwnd")
@@ -190,9 +193,16 @@ ACTIVITY: Final = Table(
         Column("rcvbuf", "int", "receive buffer limit, bytes"),
         Column("wmem", "int", "transmit memory allocated, bytes"),
         Column("sndbuf", "int", "send buffer limit, bytes"),
+        Column("fwd_alloc", "int", "memory taken from the protocol in advance, bytes", since=4),
+        Column("wmem_queued", "int", "memory of what waits to be sent or acknowledged, bytes", since=4),
+        Column("optmem", "int", "memory of socket options, bytes", since=4),
+        Column(
+            "backlog", "int", "memory of packets that wait for the socket's user to let go, bytes", since=4
+        ),
         Column("timer", "text", "off | on | keepalive | timewait | probe"),
         Column("timer_deadline", "time", "when that timer runs out"),
         *TCP_COUNTERS,
+        *TCP_DETAILS,
     ),
     order=("socket_id", "read_at"),
     sparse=COUNTED_IF_KNOWN,

@@ -89,7 +89,9 @@ class Activity:
         self._fields = fields
         self._pace_us = pace_us
         self._counters = np.array(fields.counters, np.intp)
-        self._compared = np.array([row for row in range(fields.count) if row not in fields.companions], np.intp)
+        self._compared = np.array(
+            [row for row in range(fields.count) if row not in fields.companions], np.intp
+        )
         self._news = frozenset(fields.always) | frozenset(fields.alarms)
         # When anything last moved, when counters were last written, and whether they moved since.
         self._moved_at: Ints = np.empty(0, np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from socket import IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP
 from typing import Any, Final
@@ -54,6 +54,21 @@ def named(numbers: NDArray[Any], names: Mapping[int, str | None]) -> pa.Array:
     found, index = np.unique(numbers, return_inverse=True)
     words = [names.get(number, str(number)) for number in found.tolist()]
     return pa.array(words, pa.string()).take(pa.array(index))
+
+
+def each(numbers: NDArray[Any], text: Callable[[int], str | None]) -> pa.Array:
+    """Return the text of each number, which is asked for once."""
+    if len(numbers) and (numbers == numbers[0]).all():
+        return pa.repeat(pa.scalar(text(int(numbers[0])), pa.string()), len(numbers))
+    found, index = np.unique(numbers, return_inverse=True)
+    return pa.array([text(number) for number in found.tolist()], pa.string()).take(pa.array(index))
+
+
+def told(values: NDArray[np.int8]) -> Ints:
+    """Return small numbers, of which -1 is none."""
+    wide = values.astype(np.int64)
+    wide[wide < 0] = NEVER
+    return wide
 
 
 def state_names(state: Ints, connected: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:

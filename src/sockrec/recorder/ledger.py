@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from sockrec.kernel.arrays import ACTIVITY_FIELDS, MEMORY_FIELDS, UnixSockets
+from sockrec.kernel.cgroups import Cgroups
 from sockrec.kernel.sockets import NUMBERS, Reading
 from sockrec.model import states, tables
 from sockrec.recorder import observed
@@ -91,6 +92,7 @@ class Ledger:
             pace_us=counters_us,
         )
         self.ownership = Ownership(anchor_us)
+        self.cgroups = Cgroups()
         self.uids: set[int] = set()
         self.paths: list[str | None] = []
         self._path_numbers: dict[str | None, int] = {}
@@ -149,6 +151,7 @@ class Ledger:
             owner = roster.condition[row["owner"]]
             owner[:] = renumber[owner]
         self._forget_paths()
+        self.cgroups.forget_all_but(np.unique(self.inet.condition[INET_ROW["cgroup"]]).tolist())
         inet, unix = (
             Step((), (roster.carry(began, begun_as),), roster.activity.carry(roster.key, began))
             for roster in (self.inet, self.unix)

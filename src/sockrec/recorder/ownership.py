@@ -138,7 +138,33 @@ class Ownership:
             self.owners.append(owner)
         return number
 
+    def descriptors(self, owner: Ints, inode: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return the descriptors known of sockets, given by owner's number and inode.
+
+        Of each descriptor: the place of its socket among those given, which ascends, its process, its number.
+        """
+        order = np.argsort(owner, kind="stable")
+        numbers, begins = np.unique(owner[order], return_index=True)
+        places, pids, fds = [], [], []
+        ends = np.append(begins, len(order))[1:]
+        for number, begin, end in zip(numbers.tolist(), begins.tolist(), ends.tolist(), strict=True):
+            known, of_one = self.owners[number], order[begin:end]
+            if known.known != "held":
+                continue
+            for pid, which, several in self._walker.descriptors(known.holders, inode[of_one].tolist()):
+                places.append(of_one[which])
+                pids.append(np.full(len(several), pid))
+                fds.append(np.array(several, np.int64))
+        if not places:
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing, nothing
+        place = np.concatenate(places)
+        sort = np.argsort(place, kind="stable")
+        return place[sort], np.concatenate(pids)[sort], np.concatenate(fds)[sort]
+
     def _held(self, holders: tuple[int, ...]) -> Owner:
+        for other in holders[1:]:
+            self._program(other)  # each holder has its row in `processes`
         return Owner(holders[0], self._program(holders[0]), holders, "held")
 
     def _unheld(self, last: int, why: str) -> Owner:

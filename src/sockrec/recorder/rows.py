@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sockrec.kernel import kernel_names
 from sockrec.kernel.arrays import ACTIVITY_FIELDS
+from sockrec.kernel.inet_fields import AGES
 from sockrec.model import states, tables
 from sockrec.recorder.columns import (
     FAMILIES,
@@ -19,10 +21,12 @@ from sockrec.recorder.columns import (
     Columns,
     address_texts,
     batch,
+    each,
     interface,
     named,
     repeated,
     state_names,
+    told,
 )
 from sockrec.recorder.ledger import UNIX_ACTIVITY, Changes, Ledger
 from sockrec.recorder.observed import INET_ROW, UNIX_ROW
@@ -98,6 +102,12 @@ class RowMaker:
             "interface": [interface(index) for index in column["interface"].tolist()],
             "state": state_names(column["state"], np.isin(protocol, list(_CONNECTED))),
             **self._owners(column),
+            "shutdown": told(column["shutdown"]),
+            "v6only": told(column["v6only"]),
+            "mark": column["mark"],
+            "cgroup": each(column["cgroup"], self._ledger.cgroups.path),
+            "congestion": each(column["congestion"], kernel_names.name),
+            "ulp": each(column["ulp"], kernel_names.name),
         }
 
     def _unix(self, places: Rows) -> Columns:
@@ -108,6 +118,9 @@ class RowMaker:
             "path": [self._ledger.paths[number] for number in column["path"].tolist()],
             "peer_inode": column["peer_inode"],
             **self._owners(column),
+            "shutdown": told(column["shutdown"]),
+            "vfs_inode": column["vfs_inode"],
+            "vfs_device": column["vfs_device"],
         }
 
     def _owners(self, column: Mapping[str, Ints]) -> Columns:
@@ -120,6 +133,16 @@ class RowMaker:
             "program": pa.array([owner.program for owner in owners], pa.string()).take(pa.array(index)),
             "holders": _holders(owners).take(pa.array(index)),
             "owner": pa.array([owner.known for owner in owners], pa.string()).take(pa.array(index)),
+            **self._descriptors(column),
+        }
+
+    def _descriptors(self, column: Mapping[str, Ints]) -> Columns:
+        place, pids, fds = self._ledger.ownership.descriptors(column["owner"], column["inode"])
+        ends = np.searchsorted(place, np.arange(len(column["owner"]) + 1))
+        offsets = pa.array(ends, pa.int32())
+        return {
+            "fd_pids": pa.ListArray.from_arrays(offsets, pa.array(pids)),
+            "fds": pa.ListArray.from_arrays(offsets, pa.array(fds)),
         }
 
     def _activity(self, made: Batches, changes: Changes) -> None:
@@ -131,6 +154,10 @@ class RowMaker:
             columns |= {name: np.full(len(moved), NEVER) for name in ACTIVITY_FIELDS if name not in names}
             columns |= dict(zip(names, moved.values, strict=True))
             columns["timer"] = named(columns["timer"], _TIMERS)
+            for name in AGES:
+                columns[name] = np.where(
+                    columns[name] == NEVER, NEVER, columns[name] + self._ledger.anchor_us
+                )
             batches.append(self._batch(_ACTIVITY, columns))
         if batches:
             made["activity"] = batches[0] if len(batches) == 1 else pa.concat_batches(batches)

@@ -122,26 +122,11 @@ class Moments:
         than 0.
         """
         at = sample.ended_us if at_us is None else at_us
-        return [inet_row(values) for values in self._ask(INET, at=at, **self._found_by(sample))]
+        return [inet_row(values) for values in self._ask(INET, at=at, **found_by(sample))]
 
     def unix_rows(self, sample: Sample) -> list[UnixRow]:
         """Return the UNIX sockets of a sample in the kernel's order; queues as in `rows`."""
-        return [unix_row(values) for values in self._ask(UNIX, **self._found_by(sample))]
-
-    @staticmethod
-    def _found_by(sample: Sample) -> dict[str, Any]:
-        """Return the values that the rows of a sample are asked for with."""
-        until = sample.ended_us
-        if sample.thinned_us is not None and 0 < sample.thinned_us <= LONGEST_STEP_US:
-            # The row that is left of each minute stands for all of it, from its beginning on.
-            until += sample.thinned_us - 1 - until % sample.thinned_us
-        return {
-            "host": sample.host,
-            "recording": sample.recording,
-            "began": sample.began_us,
-            "ended": sample.ended_us,
-            "until": until,
-        }
+        return [unix_row(values) for values in self._ask(UNIX, **found_by(sample))]
 
     def silence(self, sample: Sample, moment_us: int) -> tuple[int, int | None] | None:
         """Return the stretch without samples that a moment lies in, if samples were due in it.
@@ -158,3 +143,18 @@ class Moments:
             at=moment_us,
         )
         return sample.ended_us, following[0][0]
+
+
+def found_by(sample: Sample) -> dict[str, Any]:
+    """Return the values that the rows of a sample are asked for with (`sockrec.replay.rows`)."""
+    until = sample.ended_us
+    if sample.thinned_us is not None and 0 < sample.thinned_us <= LONGEST_STEP_US:
+        # The row that is left of each minute stands for all of it, from its beginning on.
+        until += sample.thinned_us - 1 - until % sample.thinned_us
+    return {
+        "host": sample.host,
+        "recording": sample.recording,
+        "began": sample.began_us,
+        "ended": sample.ended_us,
+        "until": until,
+    }

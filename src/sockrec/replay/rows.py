@@ -18,7 +18,7 @@ file IN (
         AND f.began_at = make_timestamptz($began)
 )
 """
-_HELD: Final = f"""
+HELD: Final = f"""
 host = $host AND recording = $recording
     AND {held("r", "make_timestamptz($began)", "make_timestamptz($ended)")}
 """
@@ -29,7 +29,7 @@ def _found(table: str, facts: str, moving: str, shown: str, order: str) -> str:
     return f"""
 WITH held AS (
     SELECT {facts}, pid, program, owner, socket_id, rank, make_timestamptz($until) AS known_until
-    FROM parts.{table} r WHERE {_HELD} AND {IN_FILES.format(table)}
+    FROM parts.{table} r WHERE {HELD} AND {IN_FILES.format(table)}
     QUALIFY {newest("r")}
 ), moved AS (
     SELECT a.socket_id, a.read_at AS moved_at, {moving}
@@ -38,7 +38,7 @@ WITH held AS (
         AND a.read_at <= make_timestamptz($until)
 ), running AS (
     SELECT pid, arg_max(coalesce(argv[1], ''), first_seen) AS argv0
-    FROM parts.processes r WHERE {_HELD} AND {IN_FILES.format("processes")} GROUP BY pid
+    FROM parts.processes r WHERE {HELD} AND {IN_FILES.format("processes")} GROUP BY pid
 )
 SELECT {shown}
 FROM held h

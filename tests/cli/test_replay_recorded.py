@@ -12,6 +12,7 @@ from sockrec.catalog import Catalog, open_catalog
 from sockrec.model.netstat_row import NetstatRow
 from sockrec.render.names import Names
 from sockrec.replay.moment import Moments
+from tests.faults.scale import cases
 from tests.support.command import CLEAN, SOCKREC, recording
 from tests.support.netns import Namespace
 from tests.support.netstat_judge import TIMER_TOLERANCE, judge, run_netstat, seconds, without_seconds
@@ -42,7 +43,7 @@ class Recorded:
         raise AssertionError("the recorder takes no samples any more")
 
 
-@pytest.mark.parametrize("seed", range(1000, 1200))
+@pytest.mark.parametrize("seed", range(1000, 1000 + cases(60, 200)))
 def test_what_was_recorded_prints_as_netstat_printed_it(seed: int, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     with Population(seed) as population, recording(population.namespace, capture, interval="50ms"):

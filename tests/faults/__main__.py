@@ -22,7 +22,7 @@ _ALONE = ("tests/faults/test_load.py", "tests/faults/test_soak.py")
 _TOGETHER = (
     *("-n", "2", "--dist", "worksteal"),
     *("tests/faults", "tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),
-    "tests/cli/test_replay_network.py",
+    *("tests/cli/test_replay_network.py", "tests/cli/test_replay_recorded.py"),
     *(f"--ignore={path}" for path in _ALONE),
 )
 _ROOT = Path(__file__).parents[2]

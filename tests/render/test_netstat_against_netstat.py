@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sockrec.model.netstat_row import NetstatRow
+from tests.faults.scale import cases
 from tests.support.netstat_judge import FLAG_SETS, judge
 from tests.support.populations import Population
 from tests.support.proc_rows import names_of, rows_from_proc
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(cases(20, 40)))
 def test_text_is_netstats_to_the_byte(seed: int) -> None:
     with Population(seed) as population:
 

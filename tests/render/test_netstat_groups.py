@@ -18,6 +18,7 @@ from sockrec.model.network import Group
 from sockrec.render.names import Names, encode
 from sockrec.render.netstat_flags import parse_flags
 from sockrec.render.netstat_groups import netstat_groups
+from tests.faults.scale import cases
 from tests.support.netns import Namespace
 from tests.support.own_etc import OwnEtc, difference
 
@@ -85,7 +86,7 @@ def text(rows: list[Group], words: str, names: Names) -> bytes:
     return encode("".join(netstat_groups(rows, parse_flags(words.split()), names)))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(cases(4, 8)))
 def test_groups_are_netstats_to_the_byte(links: Namespace, tmp_path: Path, seed: int) -> None:
     etc = OwnEtc(tmp_path / "etc", HOSTS)
     names = Names(hosts=name_files.hosts(etc.folder / "hosts"))

@@ -19,6 +19,7 @@ from sockrec.kernel.links import LinkReader
 from sockrec.model.network import Address, Interface, LinkCounters
 from sockrec.render.names import encode, printable
 from sockrec.render.netstat_interfaces import interface_lines, interface_text
+from tests.faults.scale import cases
 from tests.render.interface_judge import FLAG_SETS, Facts, harmless, judge, ours, same, without_slip
 from tests.render.made_up_interfaces import build, seen_by_netstat
 from tests.support.interfaces import HARDWARE_TYPES, NAMES, Interfaces, add_flags, tun
@@ -34,7 +35,7 @@ def read(reader: LinkReader) -> Facts:
     return Facts(links.interfaces, links.counters, addresses.addresses)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(cases(12, 40)))
 def test_text_is_netstats_to_the_byte(seed: int) -> None:
     with Interfaces(seed) as made:
         with made.namespace.entered():

@@ -13,6 +13,7 @@ from sockrec.kernel.counters import CounterReader
 from sockrec.model.network import Counter
 from sockrec.render.netstat_flags import parse_flags
 from sockrec.render.netstat_statistics import statistics_text
+from tests.faults.scale import cases
 from tests.render.statistics_judge import FLAG_SETS, difference
 from tests.render.statistics_traffic import ACTIONS, unanswered, world
 from tests.support.netns import Namespace
@@ -64,7 +65,7 @@ def test_a_namespace_in_which_nothing_happened() -> None:
     assert b"    0 active connection openings\n" in texts["-st"]
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(cases(6, 15)))
 def test_generated_traffic(seed: int) -> None:
     dice = random.Random(seed)
     with world() as namespace:

@@ -15,11 +15,10 @@ from sockrec.model.columns import ENDING, Table
 from sockrec.model.tables import TABLES
 from sockrec.store.snapshot import take_snapshot
 from sockrec.store.survey import SegmentFile
+from tests.faults.facts import stored_as
 
 Rows = dict[str, "Counter[tuple[Any, ...]]"]
 _ENDING: Final = tuple(column.name for column in ENDING)
-# Views of these names tell more, or less, than is stored.
-_VIEWED: Final = ("events", "counters", "link_counters")
 _LAST_SEEN, _ENDED_BY, _ENDED_AS = range(3)
 
 
@@ -28,7 +27,7 @@ def ask(root: Path) -> tuple[Rows, list[str], list[str]]:
     with open_catalog(root) as catalog:
         rows: Rows = {}
         for name, table in TABLES.items():
-            stored = f"base.{name}" if name in _VIEWED else name
+            stored = stored_as(name)
             columns = ", ".join(f'"{column}"' for column in ("host", *_ordered(table)))
             found = catalog.rows(f"SELECT {columns} FROM {stored}")
             rows[name] = Counter(tuple(map(_plain, row)) for row in found)

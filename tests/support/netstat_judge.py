@@ -41,7 +41,12 @@ def run_netstat(namespace: Namespace, words: Sequence[str]) -> bytes:
     )
     if done.stderr:
         raise AssertionError(f"netstat {' '.join(words)}: {done.stderr.decode()}")
-    return done.stdout.partition(b"Active UNIX domain sockets ")[0]
+    return internet_only(done.stdout)
+
+
+def internet_only(text: bytes) -> bytes:
+    """Return what netstat prints before the block of UNIX sockets."""
+    return text.partition(b"Active UNIX domain sockets ")[0]
 
 
 def without_seconds(text: bytes) -> bytes:

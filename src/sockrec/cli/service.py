@@ -42,7 +42,9 @@ def service(
     ] = "24h",
     install: Annotated[bool, typer.Option("--install", help="Write it to /etc/systemd/system.")] = False,
     root: Annotated[
-        Path | None, typer.Option(help="With --install: the folder of another system, an image.")
+        Path | None,
+        # What can't be read there is told as what can't be written is: a missing privilege, not a typo.
+        typer.Option(help="With --install: the folder of another system, an image.", readable=False),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --install: replace another unit of that name.")

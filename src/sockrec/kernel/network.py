@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from sockrec.errors import KernelError
 from sockrec.kernel import counters, groups, limits, routes
 from sockrec.kernel.host import boot_us
-from sockrec.kernel.links import LinkReader
+from sockrec.kernel.links import Addresses, LinkReader, Links
 from sockrec.kernel.net_table import Reading
 from sockrec.kernel.network_changes import NetworkChangesSource
 from sockrec.model.network import Address, Group, Interface, Limit, LinkCounters, Route
@@ -17,6 +17,9 @@ from sockrec.model.network import Address, Group, Interface, Limit, LinkCounters
 _EVERYTHING: Final = ("links", "addresses", "routes", "groups", "limits", "counters")
 # How a kind of change is called, and the rows that it is about.
 _CHANGED: Final = {"links": "interfaces", "addresses": "addresses", "routes": "routes", "groups": "groups"}
+
+
+Told = TypeVar("Told", Links, Addresses)
 
 
 class _Table(Protocol):
@@ -78,14 +81,19 @@ class NetworkReader:
         return (*kinds, "groups") if self._changes.announces_groups else kinds
 
     def read(self) -> NetworkReading:
-        """Read everything; raises `KernelError` where the kernel's answer can't be taken apart."""
+        """Read everything; what can't be read stands in `unavailable`."""
         return self._read(_EVERYTHING, frozenset())
 
     def read_announced(self) -> NetworkReading | None:
         """Read what was announced to have changed since this was last called; None if nothing was."""
         if self._changes is None:
             return None
-        changes = self._changes.drain()
+        try:
+            changes = self._changes.drain()
+        except KernelError as error:
+            self._changes.close()
+            self._changes, self._unannounced = None, str(error)
+            return None
         kinds = [kind for kind in _CHANGED if getattr(changes, kind)]
         if not kinds:
             return None
@@ -101,12 +109,12 @@ class NetworkReader:
     def _read(self, kinds: Collection[str], announced: frozenset[str]) -> NetworkReading:
         reading = NetworkReading(boot_us(), 0, announced=announced)
         if "links" in kinds:
-            links = self._links.read_links()
-            if self._is_whole("links", links.incomplete):
+            links = self._told("links", self._links.read_links)
+            if links is not None:
                 reading.interfaces, reading.link_counters = links.interfaces, links.counters
         if "addresses" in kinds:
-            addresses = self._links.read_addresses()
-            if self._is_whole("addresses", addresses.incomplete):
+            addresses = self._told("addresses", self._links.read_addresses)
+            if addresses is not None:
                 reading.addresses = addresses.addresses
         for kind, table in self._tables.items():
             if kind in kinds:
@@ -119,6 +127,12 @@ class NetworkReader:
         reading.ended_us = boot_us()
         return reading
 
-    def _is_whole(self, kind: str, incomplete: tuple[str, ...]) -> bool:
-        self._troubles[kind] = incomplete
-        return not incomplete
+    def _told(self, kind: str, read: Callable[[], Told]) -> Told | None:
+        """Return what was read whole, else None: sockets are recorded whatever rtnetlink says."""
+        try:
+            told = read()
+        except KernelError as error:
+            self._troubles[kind] = (str(error),)
+            return None
+        self._troubles[kind] = told.incomplete
+        return None if told.incomplete else told

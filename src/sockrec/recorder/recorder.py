@@ -93,7 +93,9 @@ class Recorder:
     @property
     def unavailable(self) -> list[str]:
         """What this kernel does not give it, a line each; whole once the first sample is taken."""
-        return [*self._reader.unavailable, *self._watch.unavailable]
+        unasked = 0 if self._resolver is None else self._resolver.unasked
+        unnamed = [f"the names of {unasked} addresses were not asked for: they were too many"] * bool(unasked)
+        return [*self._reader.unavailable, *self._watch.unavailable, *unnamed]
 
     @property
     def untold(self) -> list[str]:

@@ -35,7 +35,7 @@ _SO_RCVBUFFORCE: Final = 33
 _RECEIVE_BUFFER: Final = 1 << 20
 # The kernel fills at most 32 KiB per receive today; room for more costs nothing.
 _WINDOW: Final = 256 << 10
-_TIMEOUT_SECONDS: Final = 2
+TIMEOUT_SECONDS: Final = 2
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _DONE_BYTES: Final = HEADER_BYTES + 4
 _MAX_ERRNO: Final = 4095  # MAX_ERRNO, include/linux/err.h
@@ -100,7 +100,7 @@ class DiagSocket:
         self._buffer = np.empty(_BUFFER, np.uint8)
         self._view = self._buffer.data
         self._end = 0
-        self._socket = _open()
+        self._socket = open_netlink(_NETLINK_SOCK_DIAG)
 
     @property
     def position(self) -> int:
@@ -130,7 +130,7 @@ class DiagSocket:
             if error.errno == errno.ENOBUFS:
                 dump.incomplete = "the kernel ran out of buffers"
             elif error.errno == errno.EAGAIN:
-                dump.incomplete = f"the kernel did not go on within {_TIMEOUT_SECONDS} s"
+                dump.incomplete = f"the kernel did not go on within {TIMEOUT_SECONDS} s"
             else:
                 raise NetlinkError(error.errno, error.strerror) from error
         finally:
@@ -200,27 +200,31 @@ class DiagSocket:
     def _reopen(self) -> None:
         self._socket.close()
         try:
-            self._socket = _open()
+            self._socket = open_netlink(_NETLINK_SOCK_DIAG)
         except OSError as error:
             raise NetlinkError(error.errno, error.strerror) from error
 
 
-def _open() -> socket.socket:
-    diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+def open_netlink(protocol: int) -> socket.socket:
+    """Open a netlink socket of the calling thread's namespace that speaks with the kernel alone (netlink(7)).
+
+    Raises OSError where it is refused.
+    """
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
         try:
-            diag.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except PermissionError:
-            diag.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         # A timeout in the kernel: Python's own would add a poll(2) to each receive.
-        diag.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _TIMEOUT_SECONDS, 0))
-        diag.bind((0, 0))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", TIMEOUT_SECONDS, 0))
+        opened.bind((0, 0))
         # Connected to the kernel, so that no other process can send to it.
-        diag.connect((0, 0))
+        opened.connect((0, 0))
     except BaseException:
-        diag.close()
+        opened.close()
         raise
-    return diag
+    return opened
 
 
 def frame(

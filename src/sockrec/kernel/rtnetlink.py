@@ -21,14 +21,13 @@ from sockrec.kernel.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    TIMEOUT_SECONDS,
     NetlinkError,
+    open_netlink,
 )
 
-_SO_RCVBUFFORCE: Final = 33
-_RECEIVE_BUFFER: Final = 1 << 20
 # The kernel fills at most 32 KiB per receive today, and may send one larger message alone.
 _WINDOW: Final = 256 << 10
-_TIMEOUT_SECONDS: Final = 2
 _MOST_DISCARDED: Final = 1 << 12
 _MAX_ERRNO: Final = 4095  # MAX_ERRNO, include/linux/err.h
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -59,7 +58,7 @@ class RouteSocket:
 
     def __init__(self) -> None:
         self._buffer = bytearray(_WINDOW)
-        self._socket = _open()
+        self._socket = open_netlink(socket.NETLINK_ROUTE)
 
     def fileno(self) -> int:
         """Return the descriptor, for the ioctls of netdevice(7): they are asked of the same namespace."""
@@ -89,7 +88,7 @@ class RouteSocket:
             if error.errno == errno.ENOBUFS:
                 incomplete = "the kernel ran out of buffers"
             elif error.errno == errno.EAGAIN:
-                incomplete = f"the kernel did not go on within {_TIMEOUT_SECONDS} s"
+                incomplete = f"the kernel did not go on within {TIMEOUT_SECONDS} s"
             else:
                 raise NetlinkError(error.errno, error.strerror) from error
         finally:
@@ -120,24 +119,6 @@ class RouteSocket:
                 return
             except OSError:
                 continue  # it tells of the dump that is given up
-
-
-def _open() -> socket.socket:
-    route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    try:
-        try:
-            route.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except PermissionError:
-            route.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        # A timeout in the kernel: Python's own would add a poll(2) to each receive.
-        route.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _TIMEOUT_SECONDS, 0))
-        route.bind((0, 0))
-        # Connected to the kernel, so that no other process can send to it.
-        route.connect((0, 0))
-    except BaseException:
-        route.close()
-        raise
-    return route
 
 
 def parse(datagram: bytes, answer: int, sequence: int) -> tuple[list[bytes], bool, bool]:

@@ -41,4 +41,5 @@ def test_without_a_namespace_of_its_own_it_uses_loopback(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, env=CLEAN, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "loopback" in done.stderr.splitlines()[0]
-    assert re.match(STOPPED_ABOUT, done.stdout.splitlines()[-1])
+    last = done.stdout.splitlines()[-1]
+    assert re.match(STOPPED_ABOUT, last), last

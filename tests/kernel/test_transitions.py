@@ -90,8 +90,14 @@ def test_every_step_of_every_connection_is_seen_and_tied_to_its_cookie(
     order = np.argsort(tied, kind="stable")
     first, last = (np.searchsorted(tied[order], edge) for edge in (tied, tied + 1))
     rows = {int(tied[i]): order[first[i] : last[i]] for i in range(len(tied))}
+    here = threading.get_native_id()
+    looked_at = 0
     for each in made:
         client, server = (changes.take(rows[cookie]) for cookie in (each.client, each.server))
+        # Whoever looks at our /proc/PID/fd as we close has the file last: he closes it, later than we meant.
+        if not set(client.thread.tolist() + server.thread.tolist()) <= {here, -1}:
+            looked_at += 1
+            continue
         assert path_of(client) == CLIENT
         assert path_of(server) == SERVER
         assert client.local_port.tolist() == [0] + [each.client_port] * 4
@@ -104,9 +110,8 @@ def test_every_step_of_every_connection_is_seen_and_tied_to_its_cookie(
             assert (end.family == socket.AF_INET).all()
             assert {raw.tobytes() for raw in end.remote} == {socket.inet_aton("127.0.0.1") + bytes(12)}
         # connect() and close() run in our thread; what packets do, mostly in interrupts.
-        here = threading.get_native_id()
         assert client.thread[[0, 2]].tolist() == [here, here]
-        assert set(client.thread.tolist() + server.thread.tolist()) <= {here, -1}
+    assert looked_at < len(made) / 100
     born = changes.take((changes.new_state == NUMBERS["SYN_RECV"]) & (changes.local_port == port))
     assert (born.thread == -1).mean() > 0.9
 

@@ -42,7 +42,7 @@ readings AS (
     FROM readings r LEFT JOIN ends e
         ON e.host = r.host AND e.recording = r.recording AND e.began = r.began
 ), grid AS MATERIALIZED (
-    SELECT *, nullif(epoch_us(read_at) - epoch_us(read_before), 0) / 1e6 AS seconds
+    SELECT *, nullif(epoch_us(read_at) - epoch_us(read_before), 0) AS micros
     FROM every_reading WHERE true {times}
 )"""
 
@@ -99,9 +99,9 @@ link_rows AS MATERIALIZED (
         AND f.name = l.name AND f.at_reading = l.read_at
     WHERE coalesce(l.next_before, l.read_at) >= l.read_at
 ), link_measured AS (
-    SELECT *, nullif(epoch_us(read_at) - epoch_us(measured_since), 0) / 1e6 AS seconds FROM link_known
+    SELECT *, nullif(epoch_us(read_at) - epoch_us(measured_since), 0) AS micros FROM link_known
 ), link_readings AS MATERIALIZED (
-    SELECT host, recording, netns, name, read_at, seconds, is_reset, {known} FROM link_measured
+    SELECT host, recording, netns, name, read_at, micros, is_reset, {known} FROM link_measured
 )"""
 
 
@@ -119,7 +119,7 @@ def links(chosen: str) -> str:
         found=", ".join(
             f"CASE WHEN f.at_reading IS NULL THEN 0 ELSE f.{name} END AS {name}" for name in _LINK_NUMBERS
         ),
-        known=", ".join(f"CASE WHEN seconds IS NOT NULL THEN {name} END AS {name}" for name in _LINK_NUMBERS),
+        known=", ".join(f"CASE WHEN micros IS NOT NULL THEN {name} END AS {name}" for name in _LINK_NUMBERS),
     )
 
 
@@ -154,13 +154,13 @@ counter_rows AS MATERIALIZED (
     SELECT c.*, CASE WHEN c.is_gauge THEN NULL WHEN f.at_reading IS NULL THEN 0 ELSE f.increase END
             AS increase,
         coalesce(f.is_reset, false) AS is_reset, coalesce(f.moved, false) AS moved,
-        nullif(epoch_us(c.read_at) - epoch_us(coalesce(f.anew, c.read_before)), 0) / 1e6 AS seconds
+        nullif(epoch_us(c.read_at) - epoch_us(coalesce(f.anew, c.read_before)), 0) AS micros
     FROM counter_values c LEFT JOIN counter_found f
         ON f.host = c.host AND f.recording = c.recording AND f.netns = c.netns AND f.label = c.label
         AND f.at_reading = c.read_at
 ), counter_readings AS (
-    SELECT host, netns, label, read_at, value, CASE WHEN read_before IS NOT NULL THEN seconds END AS seconds,
-        CASE WHEN read_before IS NOT NULL AND seconds IS NOT NULL THEN increase END AS increase, is_reset,
+    SELECT host, netns, label, read_at, value, CASE WHEN read_before IS NOT NULL THEN micros END AS micros,
+        CASE WHEN read_before IS NOT NULL AND micros IS NOT NULL THEN increase END AS increase, is_reset,
         moved AND (is_gauge OR read_before IS NOT NULL) AS moved
     FROM counter_known
 )"""

@@ -59,6 +59,8 @@ _TROUBLE: Final = (
     "|Kill|PAWS|Syncookies|Challenge|QFull|OutOfWindow"
 )
 MOST_STEPS: Final = 1_000_000
+# Time is summed in whole microseconds: a sum of fractions differs with the order in which threads add them.
+_SECONDS: Final = "(sum(micros) / 1e6)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def span(catalog: Catalog, wanted: Wanted) -> Span:
         )
     first, last, count, measured = catalog.rows(
         f"WITH {readings.grid(wanted)} SELECT epoch_us(min(coalesce(read_before, read_at))), "
-        "epoch_us(max(read_at)), count(*), count(seconds) FROM grid"
+        "epoch_us(max(read_at)), count(*), count(micros) FROM grid"
     )[0]
     if not count:
         raise NothingMatchedError("interfaces and counters were not read in that time")
@@ -145,13 +147,13 @@ def of_interfaces(catalog: Catalog, wanted: Wanted, names: list[str]) -> duckdb.
     is known. Raises `UsageError` for more steps than `MOST_STEPS`.
     """
     chosen = f"AND name IN ({', '.join(map(literal, names))})"
-    rates = ", ".join(f"sum({name})::DOUBLE / sum(seconds) AS {name}_per_second" for name in RATES)
+    rates = ", ".join(f"sum({name})::DOUBLE / {_SECONDS} AS {name}_per_second" for name in RATES)
     totals = ", ".join(f"try_cast(sum({name}) AS BIGINT) AS {name}" for name in TOTALS)
     return catalog.relation(
         f"""WITH {readings.grid(wanted)}, {readings.links(chosen)}, put AS (
     SELECT {_moment(wanted)} AS "time", * FROM link_readings
 ), told AS (
-    SELECT "time", host, netns, name AS interface, sum(seconds) AS seconds, {rates}, {totals},
+    SELECT "time", host, netns, name AS interface, {_SECONDS} AS seconds, {rates}, {totals},
         sum(is_reset::INT)::BIGINT AS resets
     FROM put GROUP BY ALL
 ) {_result(catalog, wanted, "interface", INTERFACE_COLUMNS)}"""
@@ -170,8 +172,8 @@ def of_counters(catalog: Catalog, wanted: Wanted, counters: list[CounterName]) -
     SELECT {_moment(wanted)} AS "time", * FROM counter_readings {moved}
 ), told AS (
     SELECT "time", host, netns, label AS counter, arg_max(value, read_at) AS value,
-        try_cast(sum(increase) AS BIGINT) AS increase, sum(increase)::DOUBLE / sum(seconds) AS per_second,
-        sum(seconds) AS seconds, sum(is_reset::INT)::BIGINT AS resets
+        try_cast(sum(increase) AS BIGINT) AS increase, sum(increase)::DOUBLE / {_SECONDS} AS per_second,
+        {_SECONDS} AS seconds, sum(is_reset::INT)::BIGINT AS resets
     FROM put GROUP BY ALL
 ) {_result(catalog, wanted, "counter", COUNTER_COLUMNS)}"""
     )
@@ -215,18 +217,18 @@ def _check_steps(catalog: Catalog, wanted: Wanted) -> None:
 _LINK_NUMBERS: Final = ", ".join((*RATES, *TOTALS))
 # A counter is known from the first reading of its recording on: zeros need no rows to be summed.
 _OVERVIEW: Final = f"""told AS (
-    SELECT host, netns, 'interface' AS what, name AS section, number AS name, read_at, rise, seconds, is_reset
+    SELECT host, netns, 'interface' AS what, name AS section, number AS name, read_at, rise, micros, is_reset
     FROM (UNPIVOT link_readings ON {_LINK_NUMBERS} INTO NAME number VALUE rise)
 ), runs AS (
-    SELECT c.host, c.netns, sum(g.seconds) AS seconds
+    SELECT c.host, c.netns, sum(g.micros) / 1e6 AS seconds
     FROM (SELECT DISTINCT host, recording, netns FROM base.counters) c
-    JOIN (SELECT host, recording, sum(seconds) AS seconds FROM grid GROUP BY ALL) g
+    JOIN (SELECT host, recording, sum(micros) AS micros FROM grid GROUP BY ALL) g
         ON g.host = c.host AND g.recording = c.recording
     GROUP BY ALL
 ), rose AS (
     SELECT c.host, c.netns, c.source, c.section, c.name, try_cast(sum(c.increase) AS BIGINT) AS total,
-        max(c.increase / g.seconds) AS peak_per_second,
-        arg_max(g.read_at, (c.increase / g.seconds, -epoch_us(g.read_at))) AS peak_at,
+        max(c.increase / (g.micros / 1e6)) AS peak_per_second,
+        arg_max(g.read_at, (c.increase / (g.micros / 1e6), -epoch_us(g.read_at))) AS peak_at,
         count(*) FILTER (c.is_reset) AS resets
     FROM counters c ASOF JOIN grid g
         ON g.host = c.host AND g.recording = c.recording AND g.read_at >= c.read_at
@@ -234,11 +236,11 @@ _OVERVIEW: Final = f"""told AS (
     GROUP BY ALL HAVING sum(c.increase) > 0
 ), result AS (
     SELECT host, netns, what, section, name, regexp_matches(name, 'error|dropped') AS trouble,
-        try_cast(sum(rise) AS BIGINT) AS total, sum(rise)::DOUBLE / sum(seconds) AS per_second,
-        max(rise::DOUBLE / seconds) AS peak_per_second,
-        CASE WHEN sum(rise) > 0 THEN arg_max(read_at, (rise::DOUBLE / seconds, -epoch_us(read_at))) END
+        try_cast(sum(rise) AS BIGINT) AS total, sum(rise)::DOUBLE / {_SECONDS} AS per_second,
+        max(rise::DOUBLE / (micros / 1e6)) AS peak_per_second,
+        CASE WHEN sum(rise) > 0 THEN arg_max(read_at, (rise::DOUBLE / (micros / 1e6), -epoch_us(read_at))) END
             AS peak_at,
-        sum(seconds) AS seconds, count(*) FILTER (is_reset) AS resets
+        {_SECONDS} AS seconds, count(*) FILTER (is_reset) AS resets
     FROM told GROUP BY ALL
     UNION ALL
     SELECT r.host, r.netns, 'counter', r.section, r.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import dataclass, field, replace
 
@@ -105,6 +106,17 @@ def test_another_process_closed_it(case: Case) -> None:
     case.observe()
     found = case.of(closing(thread=200))
     assert found == Cause("other process", SERVER, "server", by_pid=200, by_program="admin")
+
+
+def test_the_recorder_that_looked_at_it_did_not_close_it(case: Case) -> None:
+    """Who looks at a descriptor as it is given up has its file last, and closes it."""
+    case.host.add(os.getpid(), "sockrec")
+    case.observe()
+    ours = closing(thread=os.getpid())
+    assert case.of(ours) is None  # its holder may be about to end
+    assert case.of(ours, LATER) == Cause("close", SERVER, "server")
+    case.ended(status=signal.SIGSEGV, at_us=NOW_US + 5000)
+    assert case.of(ours) == Cause("signal", SERVER, "server", signal=signal.SIGSEGV)
 
 
 def test_one_of_several_holders_closed_it_last(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal as signals
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,6 +30,8 @@ _OOM_KILLS_WITHIN_NS: Final = 60_000_000_000
 _SIGNAL_KILLS_WITHIN_NS: Final = 5_000_000_000
 # Execs whose beginning was not seen closed their sockets at most so long before they were done.
 _EXEC_TAKES_NS: Final = 10_000_000
+# A process gives up its files so shortly before it ends.
+_ENDS_WITHIN_NS: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,8 @@ class Causes:
             return self._by_exit(closing, actor, thread, exited, patient)
         if actor is None:
             return Cause(None, closing.pid, closing.program)
+        if actor.pid == os.getpid():
+            return self._behind_us(closing, patient)
         if actor.pid is not None and closing.holders and actor.pid not in closing.holders:
             return Cause(
                 "other process", closing.pid, closing.program, by_pid=actor.pid, by_program=actor.program
@@ -192,6 +197,18 @@ class Causes:
         if closer is None:
             return Cause("close", None, actor.program)
         return self._closed(closer, self._name(closer, closing, actor), time, now_us, at_once=at_once)
+
+    def _behind_us(self, closing: Closing, patient: bool) -> Cause | None:
+        """Say what its holders did where it was closed by our own thread: that never means to.
+
+        Who looks at a descriptor in /proc/PID/fd holds its file for a moment. If it is given up meanwhile,
+        the one who looked is its last user.
+        """
+        first, last = closing.not_before - _ENDS_WITHIN_NS, closing.not_after + _ENDS_WITHIN_NS
+        cause = self._by_holders(replace(closing, not_before=first, not_after=last), patient)
+        if cause is None or cause.word is not None or closing.pid is None:
+            return cause
+        return Cause("close", closing.pid, closing.program)
 
     def _exec_at(self, thread: int, at_ns: int) -> Exec | None:
         """Return the exec that closed a socket then: its thread called it, or is the pid that it became."""

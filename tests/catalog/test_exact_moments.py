@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sockrec.catalog import open_catalog
 from sockrec.replay.moment import Moments
 from tests.catalog.captures import SAMPLE_TAKES, START, Part, began, ended, us
+from tests.faults.scale import cases
 
 # A sample takes 0.01 s here: `k + IN` is within sample k, `k + END` when it ends.
 IN, END = 0.004, 0.01
@@ -78,7 +79,9 @@ def test_an_event_right_at_a_cut_leaves_one_row(tmp_path: Path) -> None:
 _MOMENTS = st.lists(st.integers(1, 500), min_size=1, max_size=12, unique=True).map(sorted)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=cases(12, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(_MOMENTS, st.booleans())
 def test_no_socket_is_twice_in_a_sample_nor_missing_while_it_lives(
     tmp_path_factory: Any, steps: list[int], closes: bool

@@ -18,21 +18,9 @@ import pytest
 from sockrec.catalog import open_catalog
 from tests.support.command import CLEAN, SOCKREC, count_samples, recording, sockrec, wait_for_samples
 from tests.support.netns import Namespace
-from tests.support.ss_judge import TOLERANCE_MS, difference, lines_of, passing, run_ss, standing
+from tests.support.ss_judge import lines_of
+from tests.support.ss_recorded import FLAG_SETS, MOST_MOVED, compare, told
 from tests.support.ss_stage import stage
-
-FLAG_SETS = (
-    "-tan", "-tln", "-uan", "-wan", "-xan", "-tanp", "-uanp", "-xanp", "-tano", "-tane", "-uane", "-wane",
-    "-xane", "-tanm", "-uanm", "-xanm", "-tani", "-tanOi", "-lni", "-tanoemip", "-anoemipO", "-H", "-a", "-l",
-    "-s", "-sH -tn", "-tan state established", "-tan '( dport = :443 or sport = :7071 )'",
-    "-tan '( sport = :443 or dport = :5000 )'", "-tan state time-wait", "-an exclude established",
-    "-tan 'fwmark = 0x2a'", "-tan dev cable0", "-tan -r", "-4an", "-6an", "-f unix -a", "-an --cgroup",
-    "-xa src unix:*abstract*", "-ta 'sport = :ssh'", "state listening",
-)  # fmt: skip
-# BBR's figures, MPTCP's, and who waits for a UNIX listener are not recorded.
-_LEFT_OUT = re.compile(r" bbr:\([^)]*\)|(?<= tcp-ulp-mptcp) .*| peers:.*")
-# What is retransmitted meanwhile differs before and after, and the recorder's own sockets count in -s.
-_MOST_MOVED = 0.3
 
 
 class Recorded:
@@ -56,13 +44,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return made
 
 
-def told(namespace: Namespace) -> dict[str, list[str]]:
-    return {
-        flags: [_LEFT_OUT.sub("", line) for line in run_ss(namespace, shlex.split(flags))]
-        for flags in FLAG_SETS
-    }
-
-
 def replay(capture: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
     command = [SOCKREC, "replay", "-C", str(capture), "--style", "ss", *words]
     return subprocess.run(command, capture_output=True, env=CLEAN, check=False)
@@ -73,25 +54,8 @@ def test_what_ss_showed_at_the_end(recorded: Recorded, flags: str) -> None:
     """What was the same before and after must be the same; times that pass must lie between the two."""
     done = replay(recorded.capture, "--at", "end", *shlex.split(flags))
     assert (done.returncode, done.stderr) == (0, b"")
-    before, after, ours = recorded.before[flags], recorded.after[flags], lines_of(done.stdout)
-    assert len(before) == len(after) == len(ours), difference(after, ours)
-    compared = 0
-    for first, last, mine in zip(before, after, ours, strict=True):
-        if standing([first]) == standing([last]):
-            compared += 1
-            assert standing([mine]) == standing([first]), difference([last], [mine])
-            check_times(first, last, mine)
-    assert compared >= len(ours) * (1 - _MOST_MOVED)
-
-
-def check_times(first: str, last: str, mine: str) -> None:
-    times = (passing([line]) for line in (first, last, mine))
-    for one, other, shown in zip(*times, strict=True):
-        low, high = sorted((one.milliseconds, other.milliseconds))
-        if one.is_timer == (one.milliseconds < other.milliseconds):
-            low, high = 0, max(high, shown.milliseconds)  # it was set anew, or began anew, in between
-        room = TOLERANCE_MS + max(one.unit, other.unit, shown.unit)
-        assert low - room <= shown.milliseconds <= high + room, difference([first, last], [mine])
+    ours = lines_of(done.stdout)
+    assert compare(recorded.before[flags], recorded.after[flags], ours) <= len(ours) * MOST_MOVED
 
 
 def test_the_flags_show_what_they_ask_for(recorded: Recorded) -> None:

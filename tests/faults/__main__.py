@@ -23,6 +23,7 @@ _TOGETHER = (
     *("-n", "2", "--dist", "worksteal"),
     *("tests/faults", "tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),
     *("tests/cli/test_replay_network.py", "tests/cli/test_replay_recorded.py"),
+    "tests/cli/test_replay_ss_hosts.py",
     *(f"--ignore={path}" for path in _ALONE),
 )
 _ROOT = Path(__file__).parents[2]

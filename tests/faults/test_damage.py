@@ -27,8 +27,9 @@ from tests.support.netns import Namespace
 HOSTS = ("web-1", "web-2")
 _PART_BYTES = 32_000
 _BATCHES = scale.cases(2, 8)
-_CASES = scale.cases(200, 10_000)
-# What a trial may take at most: a reader that goes on for ever, or by the square, takes longer.
+_CASES = scale.cases(120, 10_000)
+# CPU time that a trial may take at most: a reader that goes by the square takes longer. One that hangs meets
+# the test's own time limit.
 _SECONDS = 30.0
 # Of the process, DuckDB's and Arrow's own hundreds of megabytes included.
 _MEMORY_KB = 1 << 20
@@ -113,7 +114,7 @@ class Tally:
     def attempt(self, trial: Trial, folder: Path) -> None:
         """Damage a copy; read, verify, repair and read it."""
         where = f"seeds {trial.seeds}: {trial.ways}"
-        began = time.monotonic()
+        began = time.process_time()
         root = self.original.copy(folder, trial)
         before, left_out, _ = ask_or_refuse(root)
         assert invented(before, self.rows) == [], where
@@ -143,7 +144,7 @@ class Tally:
         assert known or not left or torn, where
         self.lost += left
         self.saved += missed - left
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.slowest = max(self.slowest, time.process_time() - began)
         assert self.slowest < _SECONDS, where
 
 
@@ -178,7 +179,7 @@ def test_damage(
         rows_lost_that_could_be_read=0,
         rows_lost=tally.lost,
         rows_saved_by_repair=tally.saved,
-        slowest_s=round(tally.slowest, 2),
+        slowest_cpu_s=round(tally.slowest, 2),
     )
 
 

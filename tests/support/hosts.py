@@ -52,10 +52,10 @@ class Host:
     Its interfaces are there at once; `change` makes all the rest.
     """
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, unix_names: tuple[bytes, ...] = HARMLESS) -> None:
         self._chance = random.Random(seed)
         self._stack = ExitStack()
-        self._folder = folder
+        self._folder, self._unix_names = folder, unix_names
         self._seed = seed
         self.interfaces = self._stack.enter_context(Interfaces(seed))
         self.namespace = self.interfaces.namespace
@@ -76,16 +76,21 @@ class Host:
         name = chance.choice(self.interfaces.names)
         self._ip(f"link set {name} mtu 1400", f"address add 10.77.0.1/16 dev {name} label {name}:7")
         (self._folder / "unix").mkdir()
-        population = UnixPopulation(self.namespace, self._folder / "unix", self._seed, HARMLESS)
+        population = UnixPopulation(self.namespace, self._folder / "unix", self._seed, self._unix_names)
         self._stack.enter_context(population).settle()
         with self.namespace.entered():
             self._join()
-            for action in chance.sample(_ACTIONS, chance.randint(1, 4)):
-                with suppress(OSError):  # not every set-up has a way to where it goes
+            # Not every set-up has a way to where it goes; on some, what was sent never comes.
+            socket.setdefaulttimeout(3)
+            for action in (*chance.sample(_ACTIONS, chance.randint(1, 4)), self._connect):
+                with suppress(OSError, AssertionError):
                     action()
-            listener = self._stack.enter_context(socket.create_server(("10.0.0.5", 7071)))
-            self._stack.enter_context(socket.create_connection(("10.0.0.5", 7071)))
-            self._stack.enter_context(listener.accept()[0])
+            socket.setdefaulttimeout(None)
+
+    def _connect(self) -> None:
+        listener = self._stack.enter_context(socket.create_server(("10.0.0.5", 7071)))
+        self._stack.enter_context(socket.create_connection(("10.0.0.5", 7071)))
+        self._stack.enter_context(listener.accept()[0])
 
     def _join(self) -> None:
         for _ in range(6):

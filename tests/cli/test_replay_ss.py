@@ -40,6 +40,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         with recording(sockets.namespace, made.capture, *pace, interval="200ms"):
             wait_for_samples(made.capture, 12)
             made.before = told(sockets.namespace)
+            # A sample in which no child of ours, just forked, holds all these sockets too.
+            wait_for_samples(made.capture, count_samples(made.capture) + 2)
         made.after = told(sockets.namespace)
     return made
 

@@ -1,8 +1,10 @@
-"""Sockets by chance in one namespace, with the options, states and contents that ss tells apart."""
+"""Sockets by chance in one namespace, with the options, states and contents that ss tells apart.
+
+Each has one descriptor: a second one of the same process is known when its table has been walked since.
+"""
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from collections.abc import Callable
@@ -87,8 +89,6 @@ class SsPopulation:
         def client() -> socket.socket:
             made = self._keep(socket.socket(family, socket.SOCK_STREAM))
             self._options(made)
-            if self._chance.random() < 0.2:  # a descriptor more, of the same socket
-                self._stack.callback(os.close, os.dup(made.fileno()))
             made.connect((to, port))
             return made
 

@@ -27,7 +27,8 @@ static long long dump(int fd) {
     request.head.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     request.body.idiag_family = AF_UNSPEC;
     request.body.idiag_ext =
-        1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_CONG - 1) | 1 << (INET_DIAG_SKMEMINFO - 1);
+        1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_VEGASINFO - 1) | 1 << (INET_DIAG_CONG - 1)
+        | 1 << (INET_DIAG_SKMEMINFO - 1);
     request.body.idiag_states = 0xffffffff;
     if (send(fd, &request, sizeof request, 0) < 0) { perror("send"); exit(1); }
     for (;;) {

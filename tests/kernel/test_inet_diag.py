@@ -18,7 +18,7 @@ from sockrec.model.tcp_columns import TCP_COUNTERS, TCP_DETAILS
 from tests.kernel.test_netlink import done, framed, message
 from tests.support.netns import Namespace
 
-TCP_INFO, CONGESTION, MEMORY, SHUTDOWN, V6ONLY, MARK, ULP, CGROUP = 2, 4, 7, 8, 11, 15, 19, 21
+TCP_INFO, CONGESTION, MEMORY, SHUTDOWN, V6ONLY, MARK, BBR_INFO, ULP, CGROUP = 2, 4, 7, 8, 11, 15, 16, 19, 21
 INT64_MAX = (1 << 63) - 1
 
 
@@ -69,6 +69,7 @@ def test_every_field_comes_from_its_place() -> None:
             attribute(SHUTDOWN, b"\0"),
             attribute(MEMORY, memory),
             attribute(TCP_INFO, tcp_info(u_104=5, u_112=7, u_200=6)),
+            attribute(BBR_INFO, struct.pack("=5I", 5, 1, 700, 739, 512)),
         ),
         time=2_000_000,
     )
@@ -111,6 +112,7 @@ def test_every_field_comes_from_its_place() -> None:
         "last_data_recv_at": 2_000_000 - 1_013_000,
         "last_ack_recv_at": 2_000_000 - 1_014_000,
     }
+    expected |= {"bbr_bw": (1 << 32) + 5, "bbr_min_rtt_us": 700, "bbr_pacing_gain": 739, "bbr_cwnd_gain": 512}
     expected |= {"max_pacing_rate": 7, "fwd_alloc": 54, "wmem_queued": 55, "optmem": 56, "backlog": 57}
     expected |= {"pacing_rate": 5, "bytes_sent": 6, "recv_q": 11, "send_q": 12, "backlog_limit": NULL}
     expected |= {

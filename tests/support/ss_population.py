@@ -14,7 +14,7 @@ from tests.support.netns import Namespace
 from tests.support.short_lived import until
 
 _SO_MARK, _SO_MAX_PACING_RATE, _TCP_FASTOPEN = 36, 47, 23
-_ALGORITHMS = (b"reno", b"cubic")
+_ALGORITHMS = (b"reno", b"cubic", b"bbr")
 _SERVICES = (22, 25, 53, 80, 123, 443, 5432, 7071)
 _IPV4, _IPV6 = ("10.0.0.5", "127.0.0.1", "127.7.0.1"), ("fd00::5", "::1")
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from sockrec.kernel import kernel_names
 from sockrec.kernel.arrays import FIELD, NULL, InetSockets
-from sockrec.kernel.inet_fields import AGES, MEMORY, MESSAGE, PACKED, RATES, SETTINGS, TCP_INFO
+from sockrec.kernel.inet_fields import AGES, BBR_INFO, MEMORY, MESSAGE, PACKED, RATES, SETTINGS, TCP_INFO
 from sockrec.kernel.netlink import HEADER_BYTES, DiagSocket, Dump, Messages, NetlinkError, Words
 from sockrec.model import states
 from sockrec.model.tcp_columns import TCP_COUNTERS, TCP_DETAILS
@@ -29,11 +29,14 @@ IPPROTO_UDPLITE: Final = 136
 _TCPDIAG_GETSOCK: Final = 18
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _INFO: Final = 2  # INET_DIAG_INFO
+_VEGASINFO: Final = 3  # INET_DIAG_VEGASINFO: what the congestion control tells, whichever it is
 _CONG: Final = 4  # INET_DIAG_CONG
 _SKMEMINFO: Final = 7  # INET_DIAG_SKMEMINFO
+_BBRINFO: Final = 16  # INET_DIAG_BBRINFO
 _ULP_INFO: Final = 19  # INET_DIAG_ULP_INFO
 _ULP_NAME: Final = 1  # INET_ULP_INFO_NAME, nested in it
-_WANTED: Final = 1 << (_INFO - 1) | 1 << (_CONG - 1) | 1 << (_SKMEMINFO - 1)
+_WANTED: Final = 1 << (_INFO - 1) | 1 << (_VEGASINFO - 1) | 1 << (_CONG - 1) | 1 << (_SKMEMINFO - 1)
+_OF_TCP: Final = {_INFO: TCP_INFO, _BBRINFO: BBR_INFO}
 # Every state there is or will be, TCP_BOUND_INACTIVE (1 << 13) too.
 _ALL_STATES: Final = 0xFFFFFFFF
 
@@ -122,6 +125,9 @@ def _decode_alike(
         out.activity[FIELD[name], where] = records[packed] >> shift & mask
     for name in AGES & layout.names:
         out.activity[FIELD[name], where] = read_at[where] - 1000 * out.activity[FIELD[name], where]
+    if "bbr_bw_high" in layout.names:
+        high = records["bbr_bw_high"].astype(np.int64)
+        out.activity[FIELD["bbr_bw"], where] = high << 32 | records["bbr_bw_low"]
     if layout.congestion is not None:
         out.congestion[where] = kernel_names.numbers(words[:, layout.congestion])
     if layout.ulp is not None:
@@ -201,7 +207,7 @@ def _layout(length: int, attributes: tuple[tuple[int, int, int], ...], tcp: bool
             if 4 + np.dtype(kind).itemsize <= size:
                 fields.append((name, kind, start + 4))
                 settings.append(name)
-        known = MEMORY if number == _SKMEMINFO else TCP_INFO if number == _INFO and tcp else ()
+        known = MEMORY if number == _SKMEMINFO else _OF_TCP.get(number, ()) if tcp else ()
         fields += [
             (name, kind, start + 4 + offset)
             for name, kind, offset in known

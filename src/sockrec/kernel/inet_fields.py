@@ -88,6 +88,13 @@ TCP_INFO: Final = (  # struct tcp_info; it only ever grows at its end
     ("rcv_ooopack", "=u4", 224),
     ("snd_wnd", "=u4", 228),
 )
+BBR_INFO: Final = (  # struct tcp_bbr_info
+    ("bbr_bw_low", "=u4", 0),
+    ("bbr_bw_high", "=u4", 4),
+    ("bbr_min_rtt_us", "=u4", 8),
+    ("bbr_pacing_gain", "=u4", 12),
+    ("bbr_cwnd_gain", "=u4", 16),
+)
 SETTINGS: Final = {  # come unasked: INET_DIAG_SHUTDOWN, _SKV6ONLY, _MARK, _CGROUP_ID
     8: ("shutdown", "u1"),
     11: ("v6only", "u1"),

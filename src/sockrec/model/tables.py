@@ -163,6 +163,7 @@ WRITTEN_ALONG: Final = (
     "fwd_alloc", "wmem_queued", "backlog", "tcp_options", "snd_wscale", "rcv_wscale",
     "delivery_rate_app_limited", "ato_us", "sacked", "last_data_sent_at", "last_data_recv_at",
     "last_ack_recv_at", "rcv_ssthresh", "advmss", "delivered_ce", "dsack_dups", "reord_seen",
+    "bbr_bw", "bbr_min_rtt_us", "bbr_pacing_gain", "bbr_cwnd_gain",
 )  # fmt: skip
 # Rows with counters have one of these: the first from sock_diag, the second from /proc as well.
 COUNTED_IF_KNOWN: Final = ("rcvbuf", "snd_cwnd")

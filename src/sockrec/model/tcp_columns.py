@@ -74,4 +74,8 @@ TCP_DETAILS: Final = (
     Column("delivered_ce", "int", "segments delivered with a congestion mark (ECN)", since=4),
     Column("dsack_dups", "int", "segments that the peer received twice", since=4),
     Column("reord_seen", "int", "times that reordering was seen", since=4),
+    Column("bbr_bw", "int", "BBR: bandwidth of the path as it estimates it, bytes per second", since=4),
+    Column("bbr_min_rtt_us", "int", "BBR: its least round-trip time, microseconds", since=4),
+    Column("bbr_pacing_gain", "int", "BBR: gain of its pace, times 256", since=4),
+    Column("bbr_cwnd_gain", "int", "BBR: gain of its congestion window, times 256", since=4),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog import counters
 from sockrec.catalog.moments import newest
-from sockrec.model.ss_row import Holder, SocketMemory, SsRow, SsUnixRow, TcpInfo
+from sockrec.model.ss_row import Bbr, Holder, SocketMemory, SsRow, SsUnixRow, TcpInfo
 from sockrec.replay.moment import found_by
 from sockrec.replay.rows import HELD, IN_FILES, unescaped
 
@@ -31,6 +31,7 @@ _AGES: Final = {
 }
 # Always 0 since Linux 4.15.
 _INFO: Final = tuple(_AGES.get(name, name) for name in TcpInfo._fields if name != "fackets")
+_BBR: Final = tuple(f"bbr_{name}" for name in Bbr._fields)
 _SOCKET: Final = (
     "protocol", "family", "local_address", "local_port", "remote_address", "remote_port", "state",
     "socket_id", "interface", "uid", "inode", "shutdown", "v6only", "mark", "cgroup", "congestion", "ulp",
@@ -78,8 +79,8 @@ def _shown(alias: str, name: str) -> str:
     return f"epoch_us({alias}.{name})" if name.endswith(("_at", "_deadline")) else f"{alias}.{name}"
 
 
-_INET_COLUMNS: Final = (*_SOCKET, *_OWNER, *_QUEUES, *_TIMER, *_MEMORY, *_INFO)
-_INET: Final = _found("sockets", (*_SOCKET, *_OWNER), (*_QUEUES, *_TIMER), (*_MEMORY, *_INFO))
+_INET_COLUMNS: Final = (*_SOCKET, *_OWNER, *_QUEUES, *_TIMER, *_MEMORY, *_INFO, *_BBR)
+_INET: Final = _found("sockets", (*_SOCKET, *_OWNER), (*_QUEUES, *_TIMER), (*_MEMORY, *_INFO, *_BBR))
 _UNIX_COLUMNS: Final = (*_UNIX_SOCKET, *_OWNER, *_QUEUES, *_MEMORY)
 _UNIX: Final = _found("unix_sockets", (*_UNIX_SOCKET, *_OWNER), _QUEUES, _MEMORY)
 _NAMES: Final = f"""
@@ -125,6 +126,7 @@ class SsSockets:
             holders=self._holders(of),
             memory=_memory(of) if is_whole else None,
             tcp=self._info(of) if is_whole and of["protocol"] == "tcp" else None,
+            bbr=_bbr(of) if is_whole else None,
         )
 
     def _unix(self, of: dict[str, Any]) -> SsUnixRow:
@@ -170,6 +172,12 @@ def _memory(of: Mapping[str, Any]) -> SocketMemory | None:
     """Return the socket's memory; None where not all of it is known."""
     sizes = {name: of[name] for name in _MEMORY}
     return None if None in sizes.values() else SocketMemory(**sizes, drops=of["drops"])
+
+
+def _bbr(of: Mapping[str, Any]) -> Bbr | None:
+    """Return what BBR told; None of a socket that some other algorithm has by now, or had."""
+    told = [of[name] for name in _BBR]
+    return Bbr(*told) if of["congestion"] == "bbr" and None not in told else None
 
 
 def _plain(value: Any) -> Any:

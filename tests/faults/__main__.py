@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tests.faults.scale import FIGURES, TORTURE
 
-# What measures memory over minutes has the machine for itself, before all else runs two at a time.
-_ALONE = ("tests/faults/test_load.py", "tests/faults/test_soak.py")
+# The load of a host at its limit has the machine for itself, before all else runs two at a time.
+_ALONE = ("tests/faults/test_load.py",)
 _TOGETHER = (
     *("-n", "2", "--dist", "worksteal"),
     *("tests/faults", "tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),

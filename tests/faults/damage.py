@@ -82,7 +82,7 @@ WAYS: Final[dict[str, Callable[[bytearray, random.Random], None]]] = {
 SWAPPED: Final = "two files swapped"
 
 
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Original:
                 self._kinds.setdefault(name.suffix, []).append(name.as_posix())
 
     def trials(self, seeds: Iterable[int]) -> Iterator[Trial]:
-        """Give the damages of all seeds, up to four of different files at once."""
+        """Give the damages of all seeds, up to eight of different files at once."""
         taken: list[int] = []
         ways: dict[str, str] = {}
         files: dict[str, bytes] = {}

@@ -69,8 +69,11 @@ def test_steps_of_the_wall_clock_are_noted_and_not_obeyed(netns: Namespace, tmp_
                 before = now_us()
                 with socket.create_server(("127.0.0.1", 7100 + number)):
                     after = now_us()
-                    wait_for_samples(capture, count_samples(capture) + 3)
-                    opened.append((7100 + number, before, after, now_us()))
+                    wait_for_samples(capture, count_samples(capture) + 2)
+                    open_at = now_us()
+                    # The sample that is being taken now is over before it closes.
+                    wait_for_samples(capture, count_samples(capture) + 2)
+                    opened.append((7100 + number, before, after, open_at))
             recorder.send_signal(signal.SIGINT)
             _, complaints = recorder.communicate(timeout=60)
         finally:

@@ -15,7 +15,7 @@ from sockrec.store.journal import Journal, read_journal
 from sockrec.store.spans import assemble
 from tests.store.rows import HOST, SECOND, START, batch, end, open_journal, sample, small_part, socket
 
-SAMPLES = 3
+SAMPLES = 4
 
 
 def frames_of(path: Path) -> list[tuple[int, int, int]]:

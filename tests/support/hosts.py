@@ -82,10 +82,12 @@ class Host:
             self._join()
             # Not every set-up has a way to where it goes; on some, what was sent never comes.
             socket.setdefaulttimeout(3)
-            for action in (*chance.sample(_ACTIONS, chance.randint(1, 4)), self._connect):
-                with suppress(OSError, AssertionError):
-                    action()
-            socket.setdefaulttimeout(None)
+            try:
+                for action in (*chance.sample(_ACTIONS, chance.randint(1, 4)), self._connect):
+                    with suppress(OSError, AssertionError):
+                        action()
+            finally:
+                socket.setdefaulttimeout(None)
 
     def _connect(self) -> None:
         listener = self._stack.enter_context(socket.create_server(("10.0.0.5", 7071)))

@@ -40,7 +40,7 @@ class SsPopulation:
     def __enter__(self) -> SsPopulation:
         endings = (
             self._talk, self._unread, self._half_closed, self._waits_for_the_other, self._time_wait,
-            self._reset_by_none, self._not_accepted, self._overfull, self._quiet,
+            self._outlives_its_listener, self._not_accepted, self._overfull, self._quiet,
         )  # fmt: skip
         self._namespace.run("ip", "link", "set", "lo", "up", "mtu", "65536", check=True)
         for address in (_IPV4[0], *_IPV6):
@@ -158,8 +158,8 @@ class SsPopulation:
         first.close()
         last.close()
 
-    def _reset_by_none(self, listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
-        """A socket that connected, and has no peer any more: its listener is gone too."""
+    def _outlives_its_listener(self, listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
+        """A connection whose listener is gone."""
         connect()
         self._keep(listener.accept()[0])
         listener.close()
@@ -170,7 +170,7 @@ class SsPopulation:
             connect().send(bytes(self._chance.randint(1, 100)))
 
     def _overfull(self, listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
-        """Two wait to be accepted where one may; the third asks again and again (SYN_SENT)."""
+        """One waits to be accepted, where one may; those after it ask again and again (SYN_SENT)."""
         listener.listen(0)
         connect()
         for _ in range(2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import struct
@@ -22,6 +21,7 @@ from tests.faults.damage import SWAPPED, WAYS, Original, Trial
 from tests.faults.damaged_answers import Reader, Rows, ask, ask_or_refuse, invented, missing
 from tests.faults.recorders import start
 from tests.support import command
+from tests.support.memory import Peak
 from tests.support.netns import Namespace
 
 HOSTS = ("web-1", "web-2")
@@ -31,7 +31,7 @@ _CASES = scale.cases(120, 10_000)
 # CPU time that a trial may take at most: a reader that goes by the square takes longer. One that hangs meets
 # the test's own time limit.
 _SECONDS = 30.0
-# Of the process, DuckDB's and Arrow's own hundreds of megabytes included.
+# What the trials add at their peak to what the process holds before them.
 _MEMORY_KB = 1 << 20
 _FRAME_HEADER = 32
 
@@ -161,6 +161,7 @@ def test_damage(
     # The derived views are made of the stored tables alone, and take longer to make than all the rest.
     monkeypatch.setattr(catalog, "_DERIVED", ())
     tally = Tally(original, rows)
+    memory = Peak()
     trials = original.trials(range(_CASES))
     for number, trial in enumerate(trials):
         if number % _BATCHES == batch:
@@ -168,7 +169,7 @@ def test_damage(
             tally.attempt(trial, folder)
             shutil.rmtree(folder)
     assert set(tally.tried) == {*WAYS, SWAPPED}
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < _MEMORY_KB
+    assert memory.added_kib() < _MEMORY_KB
     scale.figures(
         "damage",
         tried=tally.tried.total(),

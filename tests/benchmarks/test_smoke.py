@@ -26,12 +26,12 @@ SMALL = Scale(
     hours=0.02,
     day_sockets=200,
     startup_rounds=1,
-    kept_seconds=20,
+    kept_seconds=14,
     event_rounds=1,
     event_seconds=1,
     loss_seconds=2,
     steady_interval_ms=250,
-    network_seconds=3,
+    network_seconds=2,
 )
 
 

@@ -235,7 +235,7 @@ def test_killed_while_it_keeps_the_next_recorder_ends_what_it_began(netns: Names
     capture = tmp_path / "cap"
     with recording(netns, capture, "--ring", "1m", *BUSY_HOST) as recorder:
         wait_for_samples(capture, 12)
-        first = Path(sockrec("keep", "-C", capture, "--reason", "one", "--for", "25s").stdout.strip())
+        first = Path(sockrec("keep", "-C", capture, "--reason", "one", "--for", "15s").stdout.strip())
         time.sleep(1.5)
         recorder.kill()
     assert not facts_of(first)[-1]["kept"]["complete"]

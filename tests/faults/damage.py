@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -85,13 +85,13 @@ SWAPPED: Final = "two files swapped"
 _AT_ONCE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """Some damages at once: of each file that is damaged the way, and what it holds then."""
 
-    seeds: tuple[int, ...]
-    ways: dict[str, str]
-    files: dict[str, bytes]
+    seeds: list[int] = field(default_factory=list)
+    ways: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class Original:
@@ -116,19 +116,19 @@ class Original:
 
     def trials(self, seeds: Iterable[int]) -> Iterator[Trial]:
         """Give the damages of all seeds, up to eight of different files at once."""
-        taken: list[int] = []
-        ways: dict[str, str] = {}
-        files: dict[str, bytes] = {}
+        begun: list[Trial] = []
         for seed in seeds:
             way, damaged = self._case(seed)
-            if len(taken) == _AT_ONCE or not files.keys().isdisjoint(damaged):
-                yield Trial(tuple(taken), ways, files)
-                taken, ways, files = [], {}, {}
-            taken.append(seed)
-            ways |= dict.fromkeys(damaged, way)
-            files |= damaged
-        if taken:
-            yield Trial(tuple(taken), ways, files)
+            trial = next((one for one in begun if one.files.keys().isdisjoint(damaged)), None)
+            if trial is None:
+                begun.append(trial := Trial())
+            trial.seeds.append(seed)
+            trial.ways.update(dict.fromkeys(damaged, way))
+            trial.files.update(damaged)
+            if len(trial.seeds) == _AT_ONCE:
+                begun.remove(trial)
+                yield trial
+        yield from begun
 
     def _case(self, seed: int) -> tuple[str, dict[str, bytes]]:
         """Return the damage of a seed: its way, and what the files that it changes hold then."""

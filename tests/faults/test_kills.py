@@ -22,7 +22,7 @@ from tests.support.command import sockrec
 from tests.support.netns import Namespace
 
 _RUNS = 25  # in one capture: each goes on where the one before was killed
-_PART_BYTES = 18_000
+_PART_BYTES = 36_000
 _INTERVAL = ("--interval", "50ms")
 
 
@@ -60,7 +60,7 @@ class Killing:
             *self.retention,
             *words,
             under=under,
-            part_bytes=18_000,
+            part_bytes=_PART_BYTES,
         )
 
     def check(self, *, moments: int = 1) -> None:
@@ -120,7 +120,7 @@ class Killing:
 def test_at_random_moments(tmp_path: Path, seed: int) -> None:
     retention = ("--max-age", "4s") if seed % 4 == 3 else ()
     with Killing(tmp_path, seed, *retention) as killing:
-        runs = cases(8, _RUNS)
+        runs = cases(4, _RUNS)
         for _ in range(runs):
             recorder = killing.start()
             # Some die while they begin, or recover what the one before left.
@@ -154,7 +154,7 @@ _IN_ONE_CAPTURE = 10
 
 def _at_calls() -> list[list[tuple[str, int]]]:
     """Return which calls to be killed at, in groups of one capture each."""
-    points = random.Random(7).sample(_AT_CALLS, cases(_IN_ONE_CAPTURE, len(_AT_CALLS)))
+    points = random.Random(7).sample(_AT_CALLS, cases(6, len(_AT_CALLS)))
     return [points[first : first + _IN_ONE_CAPTURE] for first in range(0, len(points), _IN_ONE_CAPTURE)]
 
 

@@ -234,7 +234,7 @@ def test_the_installed_command_refuses_all_of_it(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         port = listener.getsockname()[1]
-        texts = [_fill(text, place, port) for text in REFUSED[:: cases(4, 1)]]
+        texts = [_fill(text, place, port) for text in REFUSED[:: cases(9, 1)]]
         commands = [("sql", "-C", str(place / "capture"), "-") for _ in texts]
         shown = many(commands, stdin=texts)
         with pytest.raises(BlockingIOError):

@@ -13,6 +13,7 @@ import pytest
 from sockrec.store import framing
 from sockrec.store.journal import Journal, read_journal
 from sockrec.store.spans import assemble
+from tests.faults.scale import cases
 from tests.store.rows import HOST, SECOND, START, batch, end, open_journal, sample, small_part, socket
 
 SAMPLES = 4
@@ -27,6 +28,16 @@ def frames_of(path: Path) -> list[tuple[int, int, int]]:
     return [(offsets[i], offsets[i + 1], frame.kind) for i, frame in enumerate(found)]
 
 
+def offsets(path: Path, frames: list[tuple[int, int, int]]) -> list[int]:
+    """Return where to damage a journal: next to each frame's edge and header, and at every seventh byte.
+
+    In the long form at every byte.
+    """
+    size = path.stat().st_size
+    edges = {begin + step for begin, _, _ in frames for step in range(-3, 40)}
+    return [at for at in range(size) if at % cases(7, 1) == 0 or at in edges]
+
+
 def sockets(journal: Journal) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = journal.tables["sockets.begun"].to_pylist()
     return rows
@@ -37,13 +48,13 @@ def numbers(journal: Journal) -> list[int]:
     return values
 
 
-def test_cut_at_every_byte(tmp_path: Path) -> None:
+def test_cut_anywhere(tmp_path: Path) -> None:
     """A journal cut anywhere gives exactly the samples whole before the cut, and no damage."""
     path = small_part(tmp_path, SAMPLES, ended_as="stopped")
     frames = frames_of(path)
     whole = sockets(read_journal(path))
     assert [kind for _, _, kind in frames] == [1, 1] + [2] * SAMPLES + [3]
-    for size in range(path.stat().st_size - 1, -1, -1):
+    for size in reversed(offsets(path, frames)):
         os.truncate(path, size)
         journal = read_journal(path)
         left = sum(1 for _, stop, kind in frames if kind == framing.SAMPLE_KIND and stop <= size)
@@ -55,13 +66,13 @@ def test_cut_at_every_byte(tmp_path: Path) -> None:
         assert journal.torn == (size not in {begin for begin, _, _ in frames} or size == 0), size
 
 
-def test_flip_in_every_byte(tmp_path: Path) -> None:
+def test_flip_anywhere(tmp_path: Path) -> None:
     """A flipped bit costs the frame it is in, and no other; it is told; no row differs from the original."""
     path = small_part(tmp_path, SAMPLES, ended_as="stopped")
     frames = frames_of(path)
     whole = {row["socket_id"]: row for row in sockets(read_journal(path))}
     content = path.read_bytes()
-    for offset in range(len(content)):
+    for offset in offsets(path, frames):
         with path.open("r+b") as file:
             file.seek(offset)
             file.write(bytes([content[offset] ^ 1 << offset % 8]))

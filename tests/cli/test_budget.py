@@ -35,7 +35,8 @@ def test_listeners_are_read_at_every_tick_whatever_the_budget(netns: Namespace, 
         "SELECT number, interval_us, listener_readings, budget FROM samples ORDER BY number",
     )
     assert rows[0]["budget"] is None
-    assert "owners walked less" in [row["budget"] for row in rows]
+    # How soon walking less does not help any more depends on the machine.
+    assert {row["budget"] for row in rows[1:]} & {"owners walked less", "interval lengthened"}
     assert max(row["interval_us"] for row in rows) >= 600_000
     assert sum(row["listener_readings"] for row in rows) >= 5
     (stop,) = answer("when", "-C", capture, "port", "7071", "stopped", "listening")

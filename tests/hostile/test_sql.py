@@ -344,8 +344,9 @@ def test_a_statement_has_bounded_memory(place: Path, tmp_path: Path, text: str) 
         process.kill()
         process.wait()
     assert peak < 3 << 30
-    assert (process.returncode, out) in ((130, b""), (2, b"")), err
-    assert process.returncode == 130 or b"memory" in err
+    # Ctrl-C may also come when it was refused already and the interpreter ends.
+    assert out == b""
+    assert process.returncode == 130 or (process.returncode in (2, -signal.SIGINT) and b"memory" in err), err
     assert {mode & 0o077 for mode in spilled.values()} <= {0}, spilled
     assert list(tmp_path.iterdir()) == []
 

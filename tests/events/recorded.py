@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.support.command import CLEAN, SOCKREC, answer, wait_for_samples
+from tests.support.command import CLEAN, SOCKREC, answer, count_samples, wait_for_samples
 from tests.support.netns import Namespace
 
 FULL = os.environ.get("SOCKREC_LOAD") == "full"
@@ -37,17 +37,12 @@ class Recorder:
 
     def more_samples(self, count: int, seconds: float = 30) -> None:
         """Wait for so many samples more than there are now."""
-        wait_for_samples(self.capture, _samples(self.capture) + count, seconds)
+        wait_for_samples(self.capture, count_samples(self.capture) + count, seconds)
 
     def stop(self) -> None:
         """End it as Ctrl-C does, and expect success."""
         self.process.send_signal(signal.SIGINT)
         assert self.process.wait(90) == 0, self.complaints
-
-
-def _samples(capture: Path) -> int:
-    (row,) = rows(capture, "SELECT count(*) AS n FROM samples")
-    return int(row["n"])
 
 
 @contextmanager

@@ -17,17 +17,21 @@ from pathlib import Path
 
 from tests.faults.scale import FIGURES, TORTURE
 
+_ROOT = Path(__file__).parents[2]
 # The load of a host at its limit has the machine for itself, before all else runs three at a time: much of
 # it waits for a clock.
 _ALONE = ("tests/faults/test_load.py",)
+# One by one, the longest first: none of them is what everything waits for at the end.
+_LONGEST = tuple(f"tests/faults/test_{name}.py" for name in ("soak", "power_cut", "kills", "damage"))
+_OTHERS = sorted(
+    {str(path.relative_to(_ROOT)) for path in Path(__file__).parent.glob("test_*.py")} - {*_ALONE, *_LONGEST}
+)
 _TOGETHER = (
-    *("-n", "3", "--dist", "worksteal"),
-    *("tests/faults", "tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),
+    *("-n", "3", "--dist", "load", "--maxschedchunk", "1", *_LONGEST, *_OTHERS),
+    *("tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),
     *("tests/cli/test_replay_network.py", "tests/cli/test_replay_recorded.py"),
     *("tests/cli/test_replay_ss_hosts.py", "tests/store/test_journal_damage.py"),
-    *(f"--ignore={path}" for path in _ALONE),
 )
-_ROOT = Path(__file__).parents[2]
 # Of what many tests count the sum is told, of these the largest.
 _LARGEST = ("minutes", "largest", "memory", "descriptors", "sockets", "processes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import random
 import struct
@@ -69,6 +70,13 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value
 
 
+# A footer that contradicts itself (a histogram has not the size that it must have): pyarrow ended itself
+_FOOTER = (
+    "UEFSMRUAFRQVFCwVAhUAFQYVBhwYBAEAAAAYBAEAAAAWACgEAQAAABgEAQAAABERAAAAAgAAAAIBAQAAABUEGSw1ABgGc2No"
+    "ZW1hFQIAFQIlAhgBYSUeTKwTCBEAAAAWAhkcGRwmABwVAhklBgAZGAFhFQAWAhZyFnImCDwYBAEAAAAYBAEAAAAWACgEAQAA"
+    "ABgEAQAAABERABkcFQAVABUCADwpRhkmAAIAAAAWchYCJggWcgAoIHBhcnF1ZXQtY3BwLWFycm93IHZlcnNpb24gMjYuMC4x"
+    "GRwcAAAAoQAAAFBBUjE="
+)
 # What fuzzing has found.
 FOUND = [
     ("netlink", b"\0" + _message(18, bytes(72) + 2 * _attribute(2, bytes(232)))),
@@ -77,6 +85,7 @@ FOUND = [
     ("proc_net", b"\5Num\n0000000000000000: 00000002 00000000 00010000 2001 01 12345 /x\n"),
     ("proc_net", b"\5Num\n0000000000000000: 00000002 00000000 00010000 0001 01 99999999999999999999 /x\n"),
     ("trace_pages", struct.pack("=QQII", (1 << 63) - 1, 8, 1 | 1000 << 5, 0)),
+    ("segment", base64.b64decode(_FOOTER)),
 ]
 
 

@@ -124,14 +124,20 @@ def read_metadata(path: Path) -> dict[str, str]:
     }
 
 
-def check_counts(file: pq.FileMetaData) -> None:
-    """Raise `pyarrow.ArrowInvalid` for a row group that can't have as many rows as its footer says.
+def columns_of(file: pq.ParquetFile, number: int) -> list[pq.ColumnChunkMetaData]:
+    """Return what the footer says of the columns of a row group, once it is known to be possible.
 
-    Arrow makes room for all of them before it reads the first: a file of 4 KB could claim a terabyte.
+    Raises `OSError` or `pyarrow.ArrowException` for a footer that is not, and for a row group that can't have
+    as many rows as it says: Arrow makes room for all of them before it reads the first, and a file of 4 KB
+    could claim a terabyte.
     """
-    for number in range(file.num_row_groups):
-        group = file.row_group(number)
-        values = [group.column(place).num_values for place in range(group.num_columns)]
-        # A list has one value at least, if it is null.
-        if not group.num_rows <= min(values, default=0) <= max(values, default=0) <= _MOST_ROWS:
-            raise pa.ArrowInvalid(f"row group {number} says that it has {group.num_rows} rows: it has not")
+    # Where the footer contradicts itself pyarrow ends the process as it makes these objects. As it begins to
+    # read rows it raises the same as an error.
+    next(file.iter_batches(batch_size=1, row_groups=[number]), None)
+    group = file.metadata.row_group(number)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    values = [column.num_values for column in columns]
+    # A list has one value at least, if it is null.
+    if not group.num_rows <= min(values, default=0) <= max(values, default=0) <= _MOST_ROWS:
+        raise pa.ArrowInvalid(f"row group {number} says that it has {group.num_rows} rows: it has not")
+    return columns

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from sockrec.model.tables import TABLES
 from sockrec.store import check_block, layout
 from sockrec.store.check_block import Block
-from sockrec.store.parquet import check_counts
+from sockrec.store.parquet import columns_of
 from sockrec.store.schema import arrow_schema
 
 if TYPE_CHECKING:
@@ -155,7 +155,6 @@ def _read(
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
-            check_counts(file.metadata)
             found.total = file.metadata.num_rows
             schema = _fitting(table, file.schema_arrow)
             groups = []
@@ -182,8 +181,10 @@ def _fitting(table: Table, schema: pa.Schema) -> pa.Schema:
 def _group(
     file: pq.ParquetFile, number: int, bad: Sequence[tuple[int, int]], *, trusts_footer: bool
 ) -> pa.Table | None:
-    group = file.metadata.row_group(number)
-    chunks = [group.column(place) for place in range(group.num_columns)]
+    try:
+        chunks = columns_of(file, number)
+    except _ERRORS:
+        return None
     begins = [one.dictionary_page_offset or one.data_page_offset for one in chunks]
     ends = [begin + one.total_compressed_size for begin, one in zip(begins, chunks, strict=True)]
     if any(begin < max(ends) and end > min(begins) for begin, end in bad):

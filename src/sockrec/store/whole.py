@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from sockrec.store.check_block import End, damaged_stretches
 from sockrec.store.damage import Damage
-from sockrec.store.parquet import check_counts
+from sockrec.store.parquet import columns_of
 from sockrec.store.survey import check_end
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def deep_check(path: Path) -> str | None:
     """Read a whole Parquet file, page checksums included, and return what is wrong with it, or None."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            check_counts(file.metadata)
             for group in range(file.num_row_groups):
+                columns_of(file, group)
                 file.read_row_group(group).validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         text = str(error).strip()

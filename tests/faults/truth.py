@@ -131,10 +131,10 @@ def check_moments(catalog: Catalog, most: int, *, events: bool) -> None:
 
 
 def _meanwhile(catalog: Catalog, what: str, began: datetime, ended: datetime) -> int:
-    """Return how many rows an event began, or ended, during a reading."""
+    """Return how many rows events began or ended during a reading; TIME_WAIT begins with what one ended."""
     moment = "first_seen" if what == "begun" else "ended_by"
     ((count,),) = catalog.rows(
-        f"SELECT count(*) FROM sockets WHERE {what}_evidence = 'event' AND {moment}"
+        f"SELECT count(*) FROM sockets WHERE {what}_evidence IN ('event', 'inferred') AND {moment}"
         f" BETWEEN TIMESTAMPTZ '{began.isoformat()}' AND TIMESTAMPTZ '{ended.isoformat()}'"
     )
     return int(count)

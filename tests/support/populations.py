@@ -102,6 +102,8 @@ class Population:
 
     def __init__(self, seed: int, odd_names: tuple[str | bytes, ...] = PROGRAM_NAMES) -> None:
         self._random = random.Random(seed)
+        # By themselves: hosts have other users, and must not have other sockets for it.
+        self._users = random.Random(seed)
         self._names = odd_names
         self._sockets: list[socket.socket] = []
         self._holders: list[subprocess.Popen[bytes]] = []
@@ -173,7 +175,7 @@ class Population:
     def _as_some_user(self) -> Iterator[None]:
         """Make new sockets belong to a random user, of a known name or not."""
         known = [entry.pw_uid for entry in pwd.getpwall()]
-        _libc.setfsuid(self._random.choice([*_SPARE_UIDS, *known]))
+        _libc.setfsuid(self._users.choice([*_SPARE_UIDS, *known]))
         try:
             yield
         finally:

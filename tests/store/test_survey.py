@@ -175,7 +175,6 @@ def test_a_capture_of_somebody_else(tmp_path: Path) -> None:
 import os, sys
 os.setgid(65534); os.setuid(65534)
 from pathlib import Path
-from typing import Any
 from sockrec.errors import CaptureError
 from sockrec.store.survey import survey
 try:

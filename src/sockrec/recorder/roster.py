@@ -72,6 +72,7 @@ class Gone:
 
     key: Ints
     state: Ints
+    inode: Ints
     owner: Ints
     last_seen: Ints
 
@@ -301,8 +302,9 @@ class Roster:
         )
 
     def _as_gone(self, places: Rows) -> Gone:
-        state, owner = (self.condition[row][places] for row in (self._state_row, self._owner_row))
-        return Gone(self.key[places], state, owner, self.last_seen[places])
+        rows = (self._state_row, self._inode_row, self._owner_row)
+        state, inode, owner = (self.condition[row][places] for row in rows)
+        return Gone(self.key[places], state, inode, owner, self.last_seen[places])
 
     def _absent_at(self, seen: Observed, began: int) -> Ints:
         """Return, for each socket read, when the last reading that would have shown it began, or NEVER."""

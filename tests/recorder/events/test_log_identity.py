@@ -63,6 +63,34 @@ def test_what_samples_have_passed_takes_no_memory(stage: Stage) -> None:
     assert len(log._chains) == len(log._lives) == len(log._waiting) == 0
 
 
+def test_who_held_what_waits_in_time_wait_is_not_kept_for_ever(stage: Stage) -> None:
+    """Its end is announced as it begins to wait: none is to come when it is over."""
+    waits = [{"cookie": cookie, "local_port": cookie, "state": TIME_WAIT} for cookie in range(5000, 5100)]
+    stage.sample(0, *waits)
+    for _ in range(4):
+        stage.sample(SECOND)
+    assert stage.log._holders._limbo == {}
+
+
+def test_nor_is_one_that_left_time_wait_before_its_announcement_taken_for_another(stage: Stage) -> None:
+    """A newer connection took its place at once: what samples saw of it is its own."""
+    stage.sample(0, OPEN | {"owner": 100})
+    stage.sample(60_000, {"cookie": COOKIE, "state": TIME_WAIT, "inode": 0})
+    stage.sample(60_000)
+    happened = stage.drain(10_000, BOTH)
+    rows = closed(happened) + closed(stage.drain(SECOND, last=True))
+    assert [(row.cookie, row.sampled) for row in rows] == [(COOKIE, True)]
+
+
+def test_a_remnant_alone_that_went_before_its_announcement_does_not_make_it_sampled(stage: Stage) -> None:
+    stage.sample(0)
+    stage.sample(60_000, {"cookie": COOKIE, "state": TIME_WAIT}, script=Script(LIFE, [END]))
+    stage.sample(60_000)
+    happened = stage.drain(10_000, Script(announced=ANNOUNCED))
+    rows = closed(happened) + closed(stage.drain(SECOND, last=True))
+    assert [(row.cookie, row.sampled) for row in rows] == [(COOKIE, False)]
+
+
 def test_a_remnants_end_is_that_of_the_announced_and_not_of_a_foreign_twin(stage: Stage) -> None:
     stage.sample(0)
     script = Script([*LIFE, *FOREIGN], [END, FOREIGN_END], announced=ANNOUNCED)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from socket import IPPROTO_TCP
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sockrec.kernel.sockets import Reading
 from sockrec.kernel.transitions import Transitions
@@ -64,6 +65,7 @@ class Holders:
         self._people = people
         self._netns = netns
         self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
+        self._limbo_remnants: deque[tuple[int, list[int]]] = deque()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
         self._remnants: Ints = np.empty(0, np.int64)
         self._remnants_read: deque[tuple[int, Ints]] = deque()
@@ -98,19 +100,12 @@ class Holders:
         self._listeners, self._reading = None, None
         if whole:
             self._fresh.clear()
-        gone = self._ledger.inet.gone
-        left = np.flatnonzero(~np.isin(gone.key, told))
-        owners = self._ledger.ownership.owners
-        columns = (column[left].tolist() for column in (gone.key, gone.state, gone.owner, gone.last_seen))
-        for key, state, owner, last_seen in zip(*columns, strict=True):
-            self._limbo[key] = (state, owners[owner], last_seen)
-            if len(self._limbo) > _LIMBO:
-                self._limbo.popitem(last=False)
+        self._keep_gone(began_us, told)
 
     def reading(self, reading: Reading) -> None:
         """Learn of the sockets in a reading that the ledger has yet to take in, remnants left out."""
         sockets = reading.inet
-        remnant = (sockets.state == TIME_WAIT) | ((sockets.state == FIN_WAIT2) & (sockets.inode == 0))
+        remnant = _remnant(sockets.state, sockets.inode)
         cookie = sockets.cookie[~remnant] if remnant.any() else sockets.cookie
         self._reading = (reading.began_us * 1000, cookie)
 
@@ -186,6 +181,26 @@ class Holders:
         owner[owner < 0] = len(names) - 1
         return Owned(sampled, state, last_seen, owner, names)
 
+    def _keep_gone(self, began_us: int, told: Ints) -> None:
+        """Keep who held what the last reading did not find any more, until its end is announced.
+
+        A socket that was reset may stay open for hours. Of what samples saw in TIME_WAIT the end was
+        announced long ago, or is at once.
+        """
+        gone = self._ledger.inet.gone
+        left = np.flatnonzero(~np.isin(gone.key, told) & ~np.isin(gone.key, self._remnants))
+        owners = self._ledger.ownership.owners
+        columns = (column[left].tolist() for column in (gone.key, gone.state, gone.owner, gone.last_seen))
+        for key, state, owner, last_seen in zip(*columns, strict=True):
+            self._limbo[key] = (state, owners[owner], last_seen)
+            if len(self._limbo) > _LIMBO:
+                self._limbo.popitem(last=False)
+        remnants = gone.key[left][_remnant(gone.state[left], gone.inode[left])]
+        self._limbo_remnants.append((began_us, remnants.tolist()))
+        while self._limbo_remnants[0][0] < began_us - _REMNANTS_KEPT_US:
+            for key in self._limbo_remnants.popleft()[1]:
+                self._limbo.pop(key, None)
+
     def _infer(self, rows: Ints, lives: Lives, owner: Ints, names: list[Named]) -> None:
         """Find the owners of sockets that no sample named: who connected, or who listens."""
         client = lives.role[rows] == CLIENT
@@ -236,6 +251,12 @@ class Holders:
             for port, high, low, owner in zip(*columns, strict=True):
                 self._listeners.setdefault(port, []).append((high, low, owners[owner]))
         return self._listeners
+
+
+def _remnant(state: NDArray[Any], inode: NDArray[Any]) -> Mask:
+    """Mark what is left of sockets that closed. One in FIN_WAIT2 may still be a socket, without a holder."""
+    mask: Mask = (state == TIME_WAIT) | ((state == FIN_WAIT2) & (inode == 0))
+    return mask
 
 
 def _named(owner: Owner) -> Named:

@@ -53,6 +53,21 @@ def test_an_expensive_first_sample_does_not_put_off_the_second(monkeypatch: pyte
     assert max(gaps) <= 15, "and from there on they are spread evenly"
 
 
+def test_where_listeners_take_all_of_the_share_a_minute_has_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch, 0.05)
+    played.run(600, 500_000, 90_000, 80_000)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(played.samples)]
+    assert max(gaps) == 60
+
+
+def test_but_none_that_would_take_all_of_the_share_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(monkeypatch, 0.05)
+    played.run(600, 6_000_000, 6_000_000, 0)
+    # What one costs is known from the second on.
+    gaps = [later - earlier for earlier, later in itertools.pairwise(played.samples[1:])]
+    assert min(gaps) > 60
+
+
 def test_without_a_limit_every_tick_is_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     played = Played(monkeypatch, None)
     played.run(50, 5_000_000, 900_000, 2_000)

@@ -17,6 +17,10 @@ _EVENTS_TIMES: Final = 5
 # A budget lets one sample go over in each of its periods, and what the end takes (the last sample, sealing)
 # comes after it: the rest is kept for them.
 _SHARE_USED: Final = 0.92
+# Listeners read at a short interval may take the whole share: a sample that is cheap enough is taken all
+# the same, so that no capture lacks minutes.
+_MINUTE_US: Final = 60_000_000
+_CHEAP: Final = 0.5
 
 
 class Thrift:
@@ -31,7 +35,8 @@ class Thrift:
         self._events = None if share is None else Budget(share * _EVENTS_TIMES, host.boot_us())
         self._cost = Cost()
         self._spent_us = self._sample_spent_us = cpu_us()
-        self._began_us = self._at_us = host.boot_us()
+        self._began_us = self._at_us = self._sampled_us = host.boot_us()
+        self._cheap_us = 0.0 if share is None else _CHEAP * share * _MINUTE_US
         self._sampled_tick = 0
         self._startup_us = startup_us
         self._events_us = 0
@@ -62,14 +67,18 @@ class Thrift:
         return self._events is None or not self._events.strained(host.boot_us())
 
     def wants_all(self, tick: int) -> bool:
-        """Say whether all sockets may be read at this tick."""
+        """Say whether all sockets may be read at this tick: once a minute, if that takes half the share."""
         if self._budget is None or not tick:
             return True
-        return self._budget.allows(host.boot_us(), self._cost.expected_us)
+        now_us = host.boot_us()
+        allowed = self._budget.allows(now_us, self._cost.expected_us)
+        return allowed or (
+            now_us - self._sampled_us >= _MINUTE_US and self._cost.expected_us <= self._cheap_us
+        )
 
     def sampled(self, tick: int) -> None:
         """Note that all sockets were read at this tick."""
-        self._sampled_tick = tick
+        self._sampled_tick, self._sampled_us = tick, host.boot_us()
 
     def since_sample(self) -> int:
         """Return the CPU time since this was last asked, microseconds: since the sample before."""

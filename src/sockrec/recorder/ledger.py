@@ -135,6 +135,7 @@ class Ledger:
         changed = self.ownership.update(alive, times, reading.ended_us, thrifty=True)
         self._own(self.inet, seen, match, INET_ROW, changed)
         step = self.inet.observe(seen, match, times, exact)
+        self._meet_users(self.inet.condition[INET_ROW["uid"]], step)
         return Changes(times, step, _NOTHING, self.ownership.begun, self.ownership.ended)
 
     def find_again(self, times: Times) -> Changes:

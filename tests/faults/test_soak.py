@@ -18,7 +18,7 @@ from tests.support.command import sockrec
 from tests.support.netns import Namespace
 
 _MINUTES = float(os.environ.get("SOCKREC_TORTURE_MINUTES", "30"))
-_MAX_BYTES = 4 << 20
+_MAX_BYTES = 16 << 20
 _SEALING_KIB = 32 << 10
 
 
@@ -28,7 +28,8 @@ def test_soak(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "capture"
     largest = 0
     with Churn(netns, 1, tmp_path) as churn:
-        with recorded(netns, capture, "--max-size", "4MiB", interval="100ms") as recorder:
+        words = ("--max-size", "16MiB", "--max-cpu", "50%")
+        with recorded(netns, capture, *words, interval="100ms") as recorder:
             recorder.more_samples(5)
             until = time.monotonic() + 60 * _MINUTES
             with Vitals(recorder.pid) as vitals:
@@ -45,6 +46,7 @@ def test_soak(netns: Namespace, tmp_path: Path) -> None:
                 "SELECT count(DISTINCT number), max(number) - min(number) + 1, sum(ticks_missed) FROM samples"
             )
     assert numbers == last, "what is left is the end of it, whole"
+    assert numbers >= 600, "a minute of it"
     assert largest <= _MAX_BYTES
     vitals.assert_flat(_SEALING_KIB)
     done = sockrec("verify", "-C", capture)

@@ -94,12 +94,13 @@ def test_in_the_long_run_all_of_the_share_is_used_and_no_more(
 @simulated
 @given(shares, intervals, st.floats(1.5, 30))
 def test_samples_are_spread_evenly_once_it_is_short(share: float, interval_us: int, load: float) -> None:
+    """What the first minute spent as it came echoes for some minutes more, ever fainter."""
     cost = int(load * share * interval_us)
     settled = gaps(
-        simulate(Budget(share, 0), interval_us, 150 + 40 * load * interval_us / SECOND, lambda _: cost)
+        simulate(Budget(share, 0), interval_us, 270 + 40 * load * interval_us / SECOND, lambda _: cost)
     )[-10:]
     mean = sum(settled) / len(settled)
-    assert max(settled) - min(settled) <= max(4 * interval_us, mean * 0.35)
+    assert max(settled) - min(settled) <= max(4 * interval_us, mean / 2)
 
 
 def test_a_sample_that_takes_more_than_a_minutes_share_is_taken_ever_so_seldom() -> None:

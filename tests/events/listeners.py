@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,14 @@ def assert_exact(row: dict[str, Any], truth: tuple[datetime, datetime]) -> None:
     assert truth[0] - MILLISECOND <= row["not_before"] <= truth[1] + MILLISECOND, (row, truth)
 
 
-def assert_enclosed(row: dict[str, Any], truth: tuple[datetime, datetime]) -> None:
-    """Expect bounds within which the truth can lie, exact or not."""
-    assert row["not_before"] is None or row["not_before"] <= truth[1] + MILLISECOND, (row, truth)
+def assert_enclosed(
+    row: dict[str, Any], truth: tuple[datetime, datetime], reading: timedelta = MILLISECOND
+) -> None:
+    """Expect bounds within which the truth can lie, exact or not.
+
+    `reading` is how long one may have taken that alone saw it: its end stands for both its moments.
+    """
+    assert row["not_before"] is None or row["not_before"] <= truth[1] + reading, (row, truth)
     assert row["not_after"] >= truth[0] - MILLISECOND, (row, truth)
 
 

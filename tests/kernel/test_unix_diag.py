@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,7 @@ def population(netns: Namespace, tmp_path: Path) -> Iterator[Population]:
     def inode(made: socket.socket) -> int:
         return os.fstat(made.fileno()).st_ino
 
-    with ExitStack() as stack, netns.entered():
-        os.chdir(tmp_path)
+    with ExitStack() as stack, netns.entered(), chdir(tmp_path):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
             for number, (name, shown) in enumerate(
                 (
@@ -86,7 +85,6 @@ def population(netns: Namespace, tmp_path: Path) -> Iterator[Population]:
         by_proc = proc_unix.unix()
         assert by_proc is not None
         yield Population(names, pairs, users, inode(listener), inode(waiting), by_diag, by_proc)
-        os.chdir("/")
 
 
 def row_of(sockets: UnixSockets, inode: int) -> int:

@@ -40,7 +40,8 @@ def counters(namespace: Namespace) -> list[Counter]:
 
 
 def compared(namespace: Namespace) -> str:
-    for _ in range(20):
+    # Orphans are counted for all namespaces together: what runs beside this moves them.
+    for _ in range(200):
         before = summary_text(counters(namespace))
         theirs = subprocess.run(
             namespace.command("ss", "-s"),

@@ -106,7 +106,7 @@ class Poller:
 
 def test_a_capture_never_takes_more_than_its_limit(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
-    words = ("--max-size", "1MiB", "--max-cpu", "off")
+    words = ("--max-size", "1MiB")
     with (
         busy(netns, 0.002),
         recording(netns, capture, *words, interval="50ms") as recorder,
@@ -137,6 +137,7 @@ def test_a_capture_never_takes_more_than_its_limit(netns: Namespace, tmp_path: P
     assert f"removed     {removed['host']}  {removed['parts']} parts" in sockrec("info", "-C", capture).stdout
 
 
+@pytest.mark.moments
 def test_age_is_bounded_by_parts_and_holds_for_earlier_recordings(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     with recording(netns, capture, "--for", "500ms"):
@@ -159,11 +160,12 @@ def test_age_is_bounded_by_parts_and_holds_for_earlier_recordings(netns: Namespa
     assert answer("sql", "-C", capture, "FROM gaps WHERE why = 'not recording'") == []
 
 
+@pytest.mark.moments
 def test_a_ring_holds_what_it_says_and_a_part_more_at_most(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     query = "SELECT epoch_us(now()) - epoch_us(min(began_at)) AS old FROM samples"
     service = programs.start(netns, "myapp", programs.LISTENER, "10.0.0.5:7072")
-    with recording(netns, capture, "--ring", "6s", "--max-cpu", "off"):
+    with recording(netns, capture, "--ring", "6s"):
         wait_until(capture, 2)
         for _ in range(5):
             (row,) = answer("sql", "-C", capture, query)
@@ -176,6 +178,7 @@ def test_a_ring_holds_what_it_says_and_a_part_more_at_most(netns: Namespace, tmp
     assert listener["program"] == "myapp"
 
 
+@pytest.mark.moments
 def test_older_activity_is_thinned_and_said_to_be(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     with netns.entered():
@@ -190,7 +193,7 @@ def test_older_activity_is_thinned_and_said_to_be(netns: Namespace, tmp_path: Pa
 
     sending = threading.Thread(target=send)
     sending.start()
-    words = ("--ring", "10s", "--thin-after", "2s", "--no-events", "--max-cpu", "off")
+    words = ("--ring", "10s", "--thin-after", "2s", "--no-events")
     asked = ("sql", "-C", capture, "SELECT 1 FROM samples WHERE thinned_us IS NOT NULL LIMIT 1")
     try:
         with receiver, sender, recording(netns, capture, *words) as recorder:

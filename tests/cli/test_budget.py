@@ -8,9 +8,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.support import programs
 from tests.support.command import CLEAN, SOCKREC, answer, sockrec
 from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.moments
 
 
 def test_listeners_are_read_at_every_tick_whatever_the_budget(netns: Namespace, tmp_path: Path) -> None:

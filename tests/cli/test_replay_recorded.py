@@ -25,6 +25,8 @@ from tests.support.netstat_judge import (
 )
 from tests.support.populations import Population
 
+pytestmark = pytest.mark.moments
+
 # Without -n netstat asks DNS for each address, which there is none of in a namespace: 20 s a run.
 FLAG_SETS = (
     "-tulpn", "-antp", "-anoe", "-tuwan", "-W -ant", "-4 -an", "-6 -an", "-w --numeric-hosts", "-tuwUanpeoW",

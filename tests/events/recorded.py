@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.support.command import CLEAN, SOCKREC, answer, count_samples, wait_for_samples
+from tests.support.command import CLEAN, SOCKREC, UNBUDGETED, answer, count_samples, wait_for_samples
 from tests.support.netns import Namespace
 
 FULL = os.environ.get("SOCKREC_LOAD") == "full"
@@ -55,10 +55,11 @@ def recorded(
 ) -> Iterator[Recorder]:
     """Record inside a namespace from its first sample to the end of the block.
 
-    `under` is a command that ends in starting another, with fewer rights for example.
+    `under` is a command that ends in starting another, with fewer rights for example. Unless `words` ask
+    for a CPU budget there is none: how often samples come would depend on the machine.
     """
     log = capture.with_suffix(".stderr")
-    command = (*under, SOCKREC, "record", "-C", capture, "--interval", interval, *words)
+    command = (*under, SOCKREC, "record", "-C", capture, "--interval", interval, *UNBUDGETED, *words)
     with log.open("w") as stderr:
         process = namespace.popen(*command, stderr=stderr, stdout=subprocess.DEVNULL, env=CLEAN)
     recorder = Recorder(process, capture, log)

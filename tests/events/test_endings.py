@@ -11,6 +11,8 @@ import pytest
 from tests.events.pairs import ATTEMPTS, ENDINGS, Pair, attempt, wires
 from tests.events.recorded import MILLISECOND, assert_nothing_lost, moment, recorded, rows
 
+pytestmark = pytest.mark.moments
+
 PORTS = range(9100, 9100 + len(ENDINGS))
 VAIN = range(9300, 9300 + len(ATTEMPTS))
 

@@ -10,10 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.events.recorded import assert_same, recorded, wait_until
 from tests.support.command import CLEAN, SOCKREC, answer
 from tests.support.loads.run import Load
 from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.moments
 
 # A line is to come so soon after what it tells: the recorder writes several times a second.
 LATE_S = 3

@@ -21,6 +21,8 @@ from tests.support.command import sockrec
 from tests.support.loads.run import python_named
 from tests.support.netns import Namespace
 
+pytestmark = pytest.mark.moments
+
 TIMES = 20
 Moments = tuple[datetime, datetime]
 

@@ -7,11 +7,15 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.events.listeners import SERIES, Program, assert_enclosed, assert_exact
 from tests.events.recorded import at, moment, one, recorded, rows, when
 from tests.support.command import answer
 from tests.support.loads.run import Load
 from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.moments
 
 COUNT = 4000
 

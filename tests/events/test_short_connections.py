@@ -6,6 +6,8 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.events.recorded import (
     FULL,
     MILLISECOND,
@@ -20,6 +22,8 @@ from tests.events.recorded import (
 from tests.support.loads import veth, web
 from tests.support.loads.run import Counted, Load
 from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.moments
 
 # Three loads of this over loopback and one over veth: 200,000 and more.
 COUNT = 60_000 if FULL else 10_000

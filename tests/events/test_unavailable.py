@@ -16,6 +16,8 @@ from tests.events.recorded import MILLISECOND, moment, one, recorded, rows, when
 from tests.support.loads.run import Load
 from tests.support.netns import Namespace
 
+pytestmark = pytest.mark.moments
+
 NOBODY = 65534
 
 

@@ -44,7 +44,7 @@ def record(folder: Path) -> Path:
             for ending, samples in ((signal.SIGINT, 25), (signal.SIGKILL, 8)):
                 before = command.count_samples(capture)
                 under = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host)
-                words = ("--interval", "50ms")
+                words = ("--interval", "50ms", *command.UNBUDGETED)
                 log = folder / "log"
                 recorder = start(namespace, capture, log, *words, under=under, part_bytes=_PART_BYTES)
                 try:

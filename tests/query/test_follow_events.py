@@ -24,6 +24,8 @@ from sockrec.store.schema import journal_schemas
 from tests.catalog.captures import Part, began, ended, us
 from tests.support.command import CLEAN, SOCKREC
 
+pytestmark = pytest.mark.moments
+
 PATIENCE_S = 20
 SCHEMAS = journal_schemas()
 

@@ -32,6 +32,8 @@ def world() -> Iterator[Namespace]:
             ("link", "set", "void1", "up"),
         ):
             namespace.run("ip", *words, check=True)
+        # Until the kernel has noticed that the interface is up, IPv6 has no route there.
+        namespace.wait_for_route(GROUPS[1], "oif", "void0")
         yield namespace
 
 

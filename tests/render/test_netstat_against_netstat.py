@@ -10,6 +10,8 @@ from tests.support.netstat_judge import FLAG_SETS, judge
 from tests.support.populations import Population
 from tests.support.proc_rows import names_of, rows_from_proc
 
+pytestmark = pytest.mark.moments
+
 
 @pytest.mark.parametrize("seed", range(cases(12, 40)))
 def test_text_is_netstats_to_the_byte(seed: int) -> None:

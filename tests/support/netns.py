@@ -44,11 +44,12 @@ class Namespace:
         # The kernel's own thread makes IPv6 addresses reachable, in its own time.
         inet6 = [one.partition("/")[0] for one in addresses if ":" in one]
         for address in ["::1", *inet6] if inet6 else []:
-            self._wait_for_route(address)
+            self.wait_for_route(address)
 
-    def _wait_for_route(self, address: str) -> None:
-        until = time.monotonic() + 10
-        while self.run("ip", "-6", "route", "get", address).returncode:
+    def wait_for_route(self, address: str, *words: str) -> None:
+        """Wait until an IPv6 address is reachable, as `ip route get` with these words says."""
+        until = time.monotonic() + 20
+        while self.run("ip", "-6", "route", "get", address, *words).returncode:
             if time.monotonic() > until:
                 raise TimeoutError(f"{address} is not reachable in {self.name}")
             time.sleep(0.01)

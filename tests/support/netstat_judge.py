@@ -107,5 +107,7 @@ def _agrees(
     where = f"netstat {flag_set}"
     assert without_seconds(last) == without_seconds(theirs), where + _difference(theirs, last)
     for most, real, least in zip(seconds(first), seconds(theirs), seconds(last), strict=True):
-        assert least - TIMER_TOLERANCE <= real <= most + TIMER_TOLERANCE, where
+        assert least - TIMER_TOLERANCE <= real <= most + TIMER_TOLERANCE, (
+            f"{where}: {real} s are not between {most} and {least}\n" + _difference(theirs, first)
+        )
     return True

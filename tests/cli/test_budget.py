@@ -56,6 +56,19 @@ def test_listeners_are_read_at_every_tick_whatever_the_budget(netns: Namespace, 
     assert "10.0.0.5:7071" not in done.stdout
 
 
+def test_listeners_that_alone_take_more_than_the_budget_are_told_once(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    words = ("--interval", "50ms", "--for", "24s", "--max-cpu", "0.1%", "--no-events")
+    done = netns.run(SOCKREC, "record", "-C", tmp_path / "cap", *words, env=CLEAN)
+    assert done.returncode == 0
+    told = re.fullmatch(
+        r"sockrec: .* listeners .* takes (\d+\.\d) % of a core, .* --max-cpu .*\n", done.stderr
+    )
+    assert told, done.stderr
+    assert 0.1 < float(told[1]) < 100
+
+
 def test_too_little_memory_ends_it_cleanly_and_says_so(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     command = (SOCKREC, "record", "-C", capture, "--for", "10s", "--max-memory", "20MiB")

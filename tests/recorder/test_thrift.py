@@ -20,7 +20,8 @@ class Played:
         self.now_us, self.cpu_us = 77 * SECOND, 0
         self.samples: list[int] = []
         monkeypatch.setattr(host, "boot_us", lambda: self.now_us)
-        monkeypatch.setattr(thrift, "cpu_us", lambda: self.cpu_us)
+        for clock in ("cpu_us", "thread_us"):
+            monkeypatch.setattr(thrift, clock, lambda: self.cpu_us)
         self.thrift = Thrift(share, startup_us)
 
     def run(self, ticks: int, first_us: int, sample_us: int, listeners_us: int) -> None:
@@ -66,6 +67,18 @@ def test_but_none_that_would_take_all_of_the_share_by_itself(monkeypatch: pytest
     # What one costs is known from the second on.
     gaps = [later - earlier for earlier, later in itertools.pairwise(played.samples[1:])]
     assert min(gaps) > 60
+
+
+@pytest.mark.parametrize(("listeners_us", "percent"), [(80_000, 8.0), (45_000, None)])
+def test_listeners_that_alone_take_more_than_the_share_are_told(
+    monkeypatch: pytest.MonkeyPatch, listeners_us: int, percent: float | None
+) -> None:
+    played = Played(monkeypatch, 0.05)
+    played.run(10, 500_000, 400_000, listeners_us)
+    assert played.thrift.listeners_percent is None, "too early to tell"
+    played.run(200, 500_000, 400_000, listeners_us)
+    found = played.thrift.listeners_percent
+    assert found == (None if percent is None else pytest.approx(percent, rel=0.05))
 
 
 def test_without_a_limit_every_tick_is_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class Recorder:
         self.halted: str | None = None
         self._lacks = _lacks()
         self._notices: SimpleQueue[str] = SimpleQueue()
-        self._facts_failed = False
+        self._facts_failed = self._dear_told = False
         self._upkeep = Upkeep(
             self._layout, self._host, options, lambda: host.boot_us() + self._anchor_us, self._notices.put
         )
@@ -118,7 +118,8 @@ class Recorder:
         """Record until `stop` is set or the time is up; the last sample is taken then.
 
         `on_begun` is called once, after the first sample is safe; `on_sample` after each; `on_notice` with
-        what the disk does to the recording, a line each; `on_alive` ten times a second between two samples.
+        what the disk and the budget do to the recording, a line each; `on_alive` ten times a second between
+        two samples.
         Raises `CaptureError` if the capture can't be written at the start, or if at the end not all of it is.
         """
         with ExitStack() as opened:
@@ -252,6 +253,13 @@ class Recorder:
             self._passed_over += 1
             self._read_listeners()
         self._thrift.account(ticks.number)
+        percent = self._thrift.listeners_percent
+        if percent is not None and not self._dear_told:
+            self._dear_told = True
+            self._notices.put(
+                f"reading the listeners at every interval takes {percent:.1f} % of a core, more than"
+                " --max-cpu allows for all: with a longer --interval it takes less"
+            )
         self.status.cpu_percent = self._thrift.percent
         self.status.elapsed_us = ticks.elapsed_us
 

@@ -21,6 +21,8 @@ _SHARE_USED: Final = 0.92
 # the same, so that no capture lacks minutes.
 _MINUTE_US: Final = 60_000_000
 _CHEAP: Final = 0.5
+# Listeners are read at every tick, whatever that takes: judged over so long.
+_LISTENERS_OVER_US: Final = 20_000_000
 
 
 class Thrift:
@@ -37,6 +39,9 @@ class Thrift:
         self._spent_us = self._sample_spent_us = cpu_us()
         self._began_us = self._at_us = self._sampled_us = host.boot_us()
         self._cheap_us = 0.0 if share is None else _CHEAP * share * _MINUTE_US
+        self._share = share
+        self._thread_us = thread_us()
+        self._listeners_us = self._listeners_over_us = 0
         self._sampled_tick = 0
         self._startup_us = startup_us
         self._events_us = 0
@@ -66,6 +71,14 @@ class Thrift:
         """Whether less than half of what they may take was spent on events of late."""
         return self._events is None or not self._events.strained(host.boot_us())
 
+    @property
+    def listeners_percent(self) -> float | None:
+        """What ticks without a sample take of a core, if that alone is more than the share; else None."""
+        if self._share is None or self._listeners_over_us < _LISTENERS_OVER_US:
+            return None
+        share = self._listeners_us / self._listeners_over_us
+        return 100 * share if share > self._share else None
+
     def wants_all(self, tick: int) -> bool:
         """Say whether all sockets may be read at this tick: once a minute, if that takes half the share."""
         if self._budget is None or not tick:
@@ -88,11 +101,16 @@ class Thrift:
 
     def account(self, tick: int) -> None:
         """Take what was spent since the last tick off the budget; it tells what a sample costs."""
-        now_us, spent_us = host.boot_us(), cpu_us()
+        now_us, spent_us, in_thread_us = host.boot_us(), cpu_us(), thread_us()
         # Samples do not become fewer for events, which have a budget of their own.
-        took_us, self._events_us = spent_us - self._spent_us - self._events_us, 0
+        took_us = spent_us - self._spent_us - self._events_us
         if tick == self._sampled_tick:
             self._cost.add(took_us)
+        else:
+            # What seals beside it is not for the listeners.
+            self._listeners_us += in_thread_us - self._thread_us - self._events_us
+            self._listeners_over_us += now_us - self._at_us
+        self._events_us = 0
         if self._first_us is None:
             self._first_us = self._startup_us + took_us
         elif self._budget is not None:
@@ -101,9 +119,14 @@ class Thrift:
             self._first_paid_us += repaid_us
             self._budget.spend(now_us, took_us + repaid_us)
         self.percent = 100 * (spent_us - self._spent_us) / max(1, now_us - self._at_us)
-        self._spent_us, self._at_us = spent_us, now_us
+        self._spent_us, self._at_us, self._thread_us = spent_us, now_us, in_thread_us
 
 
 def cpu_us() -> int:
     """Return the CPU time of this process with all its threads, microseconds."""
     return time.process_time_ns() // 1000
+
+
+def thread_us() -> int:
+    """Return the CPU time of the calling thread, microseconds."""
+    return time.thread_time_ns() // 1000

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test torture setup lint types contracts unit bench lock clean
+.PHONY: help demo test torture compare setup lint types contracts unit bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +55,14 @@ unit: setup ## Tests and notebooks only (as root)
 	$(BIN)/pytest -n 2 --dist worksteal -m moments; moments=$$?; \
 	$(BIN)/pytest -n 3 --dist worksteal -m "not moments" && exit $$moments
 
-torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (two hours, as root)
+torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (an hour and a half, as root)
 	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
 	$(BIN)/python -m tests.faults
+
+compare: setup ## Generated hosts next to netstat and ss, a hundred of each kind (half an hour, as root)
+	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
+	SOCKREC_TORTURE=1 $(BIN)/pytest -n 2 --dist worksteal tests/render tests/cli/test_replay_network.py \
+		tests/cli/test_replay_recorded.py tests/cli/test_replay_ss_hosts.py
 
 bench: setup ## Measure every cost, next to that of other tools, into benchmarks/RESULTS.md (a quarter of an hour)
 	@$(BIN)/python -m benchmarks

@@ -80,7 +80,7 @@ _MOMENTS = st.lists(st.integers(1, 500), min_size=1, max_size=12, unique=True).m
 
 
 @settings(
-    max_examples=cases(12, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=cases(6, 100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(_MOMENTS, st.booleans())
 def test_no_socket_is_twice_in_a_sample_nor_missing_while_it_lives(

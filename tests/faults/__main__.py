@@ -29,8 +29,7 @@ _OTHERS = sorted(
 _TOGETHER = (
     *("-n", "3", "--dist", "load", "--maxschedchunk", "1", *_LONGEST, *_OTHERS),
     *("tests/hostile", "tests/cli/test_bounded_disk.py", "tests/cli/test_keep.py"),
-    *("tests/cli/test_replay_network.py", "tests/cli/test_replay_recorded.py"),
-    *("tests/cli/test_replay_ss_hosts.py", "tests/store/test_journal_damage.py"),
+    "tests/store/test_journal_damage.py",
 )
 # Of what many tests count the sum is told, of these the largest.
 _LARGEST = ("minutes", "largest", "memory", "descriptors", "sockets", "processes")

@@ -82,7 +82,7 @@ WAYS: Final[dict[str, Callable[[bytearray, random.Random], None]]] = {
 SWAPPED: Final = "two files swapped"
 
 
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,6 +38,11 @@ def _facts(catalog: Catalog, table: Table) -> Iterable[Fact]:
             yield end_of(fact, ending)
 
 
+def beyond(some: Counter[Fact], others: Counter[Fact]) -> Counter[Fact]:
+    """Return what is in `some` more often than in `others`: `some - others`, which would go through both."""
+    return Counter({fact: count - others[fact] for fact, count in some.items() if count > others[fact]})
+
+
 def describe(some: Counter[Fact], most: int = 3) -> str:
     """Return how many facts there are, and a few of them."""
     return f"{some.total()}, such as {list(some)[:most]}"

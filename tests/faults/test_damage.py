@@ -153,7 +153,7 @@ class Tally:
 def test_damage(
     original: Original, rows: Rows, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to eight files are damaged at once, each by a case of its own.
+    """Up to twelve files are damaged at once, each by a case of its own.
 
     Only rows that were there come back; what is missing is told, by every reader and by verify, file by
     file; after a repair the capture is whole, and every row is there that could be read before.

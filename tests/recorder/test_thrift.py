@@ -76,6 +76,7 @@ def test_listeners_that_alone_take_more_than_the_share_are_told(
     played = Played(monkeypatch, 0.05)
     played.run(10, 500_000, 400_000, listeners_us)
     assert played.thrift.listeners_percent is None, "too early to tell"
+    played = Played(monkeypatch, 0.05)
     played.run(200, 500_000, 400_000, listeners_us)
     found = played.thrift.listeners_percent
     assert found == (None if percent is None else pytest.approx(percent, rel=0.05))

@@ -35,7 +35,7 @@ def offsets(path: Path, frames: list[tuple[int, int, int]]) -> list[int]:
     """
     size = path.stat().st_size
     edges = {begin + step for begin, _, _ in frames for step in range(-3, 40)}
-    return [at for at in range(size) if at % cases(7, 1) == 0 or at in edges]
+    return [at for at in range(size) if at % cases(13, 1) == 0 or at in edges]
 
 
 def sockets(journal: Journal) -> list[dict[str, Any]]:

@@ -60,10 +60,13 @@ def seconds(text: bytes) -> list[float]:
 
 
 def _set_anew(before: bytes, after: bytes) -> bool:
-    """Tell whether a timer did not just run down, as the others did, but was set again in between."""
+    """Tell whether a timer did not just run down, as the others did, but was set again in between.
+
+    One that ran out may have been set again, and have run out again.
+    """
     timers = [times for times in zip(seconds(before), seconds(after), strict=True) if any(times)]
     passed = max((was - now for was, now in timers), default=0)
-    return any(now > 0 and was - now < max(0, passed - TIMER_TOLERANCE) for was, now in timers)
+    return any(not now or was - now < max(0, passed - TIMER_TOLERANCE) for was, now in timers)
 
 
 def _difference(theirs: bytes, ours: bytes) -> str:

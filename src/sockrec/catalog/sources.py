@@ -199,22 +199,31 @@ def null(column: Column) -> str:
 def _copy_journals(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    journals: Iterable[tuple[JournalFile, dict[str, pa.Table]]],
+    journals: Collection[tuple[JournalFile, dict[str, pa.Table]]],
 ) -> bool:
     """Copy the journals' rows of a table into memory; tell whether there were any journals."""
-    made = False
+    if not journals:
+        return False
+    from pyarrow import concat_tables, repeat
+
+    columns = f"{_definition((HOST, *table.columns))}, file VARCHAR"
+    connection.execute(f"CREATE TABLE journal.{table.name} ({columns})")
+    # One statement for all of them: each costs milliseconds, and journals may be many.
+    batches = []
     for journal, tables in journals:
-        if not made:
-            columns = f"{_definition((HOST, *table.columns))}, file VARCHAR"
-            connection.execute(f"CREATE TABLE journal.{table.name} ({columns})")
-            made = True
-        connection.register("batch", tables[table.name])
-        connection.execute(
-            f"INSERT INTO journal.{table.name} SELECT ?, {quoted(table.names)}, ? FROM batch",
-            [journal.host, str(journal.path)],
-        )
+        rows = tables[table.name]
+        if rows.num_rows:
+            places = {"host": journal.host, "file": str(journal.path)}
+            rows = rows.select(table.names)
+            for name, value in places.items():
+                rows = rows.append_column(name, repeat(value, rows.num_rows))
+            batches.append(rows)
+    if batches:
+        connection.register("batch", concat_tables(batches))
+        names = quoted(("host", *table.names, "file"))
+        connection.execute(f"INSERT INTO journal.{table.name} SELECT {names} FROM batch")
         connection.unregister("batch")
-    return made
+    return True
 
 
 def _files(connection: duckdb.DuckDBPyConnection, sources: Sources) -> None:

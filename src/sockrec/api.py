@@ -22,10 +22,12 @@ from sockrec.catalog import times as _times
 from sockrec.catalog.sources import literal
 from sockrec.errors import UsageError
 from sockrec.model import durations, timeexpr, timetext
+from sockrec.query import diff as _diff
 from sockrec.query import events as _events
 from sockrec.query import grammar
 from sockrec.query import rate_names as _rate_names
 from sockrec.query import rates as _rates
+from sockrec.query import traffic as _traffic
 from sockrec.query.info import info as _info
 from sockrec.query.port import port as _port
 from sockrec.query.when import when as _when
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from sockrec.query.diff import Difference
     from sockrec.store.damage import Damage
 
 Moment = datetime | str
@@ -122,6 +125,30 @@ class Capture:
             "ORDER BY coalesce(not_before, not_after), not_after, what"
         )
 
+    def diff(
+        self,
+        first: Moment = "start",
+        last: Moment = "end",
+        other: Capture | None = None,
+        host: str | None = None,
+        other_host: str | None = None,
+    ) -> list[Difference]:
+        """Return what differs between two moments, by service (`sockrec.query.diff.Difference`).
+
+        `last` is a moment of `other`, if given. Hosts have to be named where several are recorded; without
+        `other`, `other_host` is `host` unless it is given.
+        """
+        beside = self if other is None else other
+        sides = [
+            (self._catalog, host, self._moment(first)),
+            (beside._catalog, other_host or (host if other is None else None), beside._moment(last)),
+        ]
+        before, after = (
+            _diff.services(catalog, Moments(catalog, name).host, timetext.from_datetime(moment))
+            for catalog, name, moment in sides
+        )
+        return _diff.differences(before, after)
+
     def listeners(self) -> duckdb.DuckDBPyRelation:
         """Return a row for each period of listening (the view `listeners`)."""
         return self._view("listeners", "began_not_after")
@@ -176,13 +203,8 @@ class Capture:
         if every and not (interfaces or counters):
             raise UsageError("steps are of interfaces or of counters: name some")
         _rate_names.hosts(self._catalog, host)
-        began = _times.context(self._catalog, self.zone, clock.time_ns() // 1000).start_us
-        first_us, last_us = (
-            None if moment is None else timetext.from_datetime(self._moment(moment))
-            for moment in (first, last)
-        )
-        every_us = None if every is None else durations.parse(every)
-        ahead = _rates.ahead_us(began if first_us is None else first_us, self.zone)
+        first_us, every_us, ahead = self._steps(first, every)
+        last_us = None if last is None else timetext.from_datetime(self._moment(last))
         wanted = _rates.wanted(first_us, last_us, host, every_us, ahead)
         if interfaces:
             names = _rate_names.interfaces(self._catalog, interfaces, host)
@@ -192,6 +214,23 @@ class Capture:
                 self._catalog, wanted, _rate_names.counters(self._catalog, counters, host)
             )
         return _rates.overview(self._catalog, wanted)
+
+    def traffic(
+        self,
+        by: str = "service",
+        first: Moment | None = None,
+        last: Moment | None = None,
+        every: str | None = None,
+        host: str | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return how many bytes went where from `first` to `last`, the most first; UDP has no counts.
+
+        `by` is service, port, program, process or peer (`sockrec.query.traffic.GROUPS`); `every` is a step,
+        `"1m"`. Raises `UsageError` for what makes no sense.
+        """
+        first_us, every_us, ahead = self._steps(first, every)
+        last_us = None if last is None else timetext.from_datetime(self._moment(last))
+        return _traffic.traffic(self._catalog, _traffic.Wanted(by, first_us, last_us, every_us, ahead, host))
 
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
@@ -212,7 +251,7 @@ class Capture:
         """
         wanted = parse_flags(shlex.split(flags))
         if not wanted.titled:
-            raise UsageError("UNIX sockets are not replayed yet; ask for internet sockets, as with -tun")
+            raise UsageError("this returns internet sockets: ask for them, as with -tun")
         moments = Moments(self._catalog, host)
         moment_us = timetext.from_datetime(self._moment(at))
         sample = moments.at(moment_us)
@@ -237,6 +276,13 @@ class Capture:
         if found.tzinfo is None:
             raise UsageError(f"{found} has no time zone: add one, as in datetime(..., tzinfo=UTC)")
         return found
+
+    def _steps(self, first: Moment | None, every: str | None) -> tuple[int | None, int | None, int]:
+        """Return when steps begin, how long they are, and by how much clocks were ahead of UTC then."""
+        began = _times.context(self._catalog, self.zone, clock.time_ns() // 1000).start_us
+        first_us = None if first is None else timetext.from_datetime(self._moment(first))
+        every_us = None if every is None else durations.parse(every)
+        return first_us, every_us, _rates.ahead_us(began if first_us is None else first_us, self.zone)
 
     def _literal(self, moment: Moment) -> str:
         return f"TIMESTAMPTZ {literal(timetext.iso(timetext.from_datetime(self._moment(moment))))}"

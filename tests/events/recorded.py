@@ -59,12 +59,13 @@ def recorded(
     for a CPU budget there is none: how often samples come would depend on the machine.
     """
     log = capture.with_suffix(".stderr")
+    before = count_samples(capture)
     command = (*under, SOCKREC, "record", "-C", capture, "--interval", interval, *UNBUDGETED, *words)
     with log.open("w") as stderr:
         process = namespace.popen(*command, stderr=stderr, stdout=subprocess.DEVNULL, env=CLEAN)
     recorder = Recorder(process, capture, log)
     try:
-        wait_for_samples(capture, 1, 30)
+        wait_for_samples(capture, before + 1, 30)
         yield recorder
         if process.poll() is None:
             recorder.stop()

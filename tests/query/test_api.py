@@ -49,6 +49,22 @@ def test_every_question_is_a_relation(capture: sockrec.Capture) -> None:
         assert capture.damages == []
 
 
+def test_traffic_is_a_relation_in_all_and_in_steps(capture: sockrec.Capture) -> None:
+    with capture:
+        assert capture.traffic().columns[:2] == ["service", "port"]
+        assert capture.traffic("peer", "start", "end", "1m").columns[:2] == ["time", "peer"]
+        with pytest.raises(UsageError):
+            capture.traffic("colour")
+
+
+def test_what_differs_between_two_moments_of_one_capture_or_two(capture: sockrec.Capture) -> None:
+    with capture, sockrec.open(capture.path) as other:
+        (restart,) = capture.diff("start+5s", "end")
+        assert (restart.what, restart.details) == ("changed", ("restarted: pid 4121 -> 4377",))
+        assert capture.diff("start+5s", "end", other) == [restart]
+        assert capture.diff("end", "end", other, "web-1", "web-1") == []
+
+
 def test_moments_are_the_captures_own_time_or_aware(capture: sockrec.Capture) -> None:
     assert capture.time("11:32:06") == capture.time("2026-11-20T10:32:06Z") == began(6)
     assert capture.time("11:32:06").isoformat() == "2026-11-20T11:32:06+01:00"

@@ -18,7 +18,22 @@ def make_app() -> typer.Typer:
     """Return the command with all its verbs. A verb's module imports what it needs when it runs."""
     import typer
 
-    from sockrec.cli import demo, events, info, keep, port, rates, record, replay, service, sql, verify, when
+    from sockrec.cli import (
+        demo,
+        diff,
+        events,
+        info,
+        keep,
+        port,
+        rates,
+        record,
+        replay,
+        service,
+        sql,
+        traffic,
+        verify,
+        when,
+    )
     from sockrec.version import __version__
 
     app = typer.Typer(
@@ -42,7 +57,22 @@ def make_app() -> typer.Typer:
     ) -> None:
         """A flight recorder for sockets: what was open then, when did it change, who did it."""
 
-    for module in (record, keep, when, port, events, rates, replay, sql, info, verify, demo, service):
+    for module in (
+        record,
+        keep,
+        when,
+        port,
+        diff,
+        events,
+        rates,
+        traffic,
+        replay,
+        sql,
+        info,
+        verify,
+        demo,
+        service,
+    ):
         module.register(app)
     return app
 

@@ -85,12 +85,12 @@ class Poller:
             thread.join()
 
     def _measure(self) -> None:
-        while not self._over.wait(0.002):
+        while not self._over.wait(0.005):
             self.most = max(self.most, size_of(self._capture))
             self.polls += 1
 
     def _read(self) -> None:
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.2):
             try:
                 with open_catalog(self._capture) as catalog:
                     # A listener that was there all the time is never told to have closed.

@@ -27,6 +27,7 @@ from sockrec.query import events as _events
 from sockrec.query import grammar
 from sockrec.query import rate_names as _rate_names
 from sockrec.query import rates as _rates
+from sockrec.query import top as _top
 from sockrec.query import traffic as _traffic
 from sockrec.query.info import info as _info
 from sockrec.query.port import port as _port
@@ -231,6 +232,24 @@ class Capture:
         first_us, every_us, ahead = self._steps(first, every)
         last_us = None if last is None else timetext.from_datetime(self._moment(last))
         return _traffic.traffic(self._catalog, _traffic.Wanted(by, first_us, last_us, every_us, ahead, host))
+
+    def top(
+        self,
+        *by: str,
+        most: int = 10,
+        first: Moment | None = None,
+        last: Moment | None = None,
+        host: str | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the largest by each name in `by` (`sockrec.query.top.ORDERS`; all of them if none is named).
+
+        The columns are `sockrec.query.top.COLUMNS`. Raises `UsageError` for what makes no sense.
+        """
+        first_us, last_us = (
+            None if moment is None else timetext.from_datetime(self._moment(moment))
+            for moment in (first, last)
+        )
+        return _top.top(self._catalog, _top.Wanted(by or tuple(_top.ORDERS), most, first_us, last_us, host))
 
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None

@@ -57,6 +57,15 @@ def test_traffic_is_a_relation_in_all_and_in_steps(capture: sockrec.Capture) -> 
             capture.traffic("colour")
 
 
+def test_the_largest_are_a_relation(capture: sockrec.Capture) -> None:
+    with capture:
+        (row,) = (
+            capture.top("recv-q", most=1, first="start", last="end").project("value, local_port").fetchall()
+        )
+        assert row == (9, 7071)
+        assert {row[0] for row in capture.top().fetchall()} == {"recv-q", "connections", "churn"}
+
+
 def test_what_differs_between_two_moments_of_one_capture_or_two(capture: sockrec.Capture) -> None:
     with capture, sockrec.open(capture.path) as other:
         (restart,) = capture.diff("start+5s", "end")

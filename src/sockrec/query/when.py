@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sockrec.catalog.sources import literal
 from sockrec.model.gaps import NOT_SEEN
+from sockrec.model.programs import known_as_sql
 from sockrec.query import grammar, words
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ COLUMNS: Final = (
     "again_pid",
     "again_program",
 )
-# netstat's name of a program can be all of argv[0]: `nginx: master process /usr/sbin/nginx`.
-_FIRST_WORD: Final = "parse_filename(regexp_extract({0}, '^[^ :]+'))"
 
 
 def when(catalog: Catalog, question: Question | str) -> duckdb.DuckDBPyRelation:
@@ -109,7 +108,7 @@ def of_peer(address: str, port: int | None) -> str:
 def same_program(column: str, question: Question) -> str:
     """Return the condition that a column names the program asked about."""
     name = literal(question.program or "")
-    return f"({column} = {name} OR {_FIRST_WORD.format(column)} = {name})"
+    return f"({column} = {name} OR {known_as_sql(column)} = {name})"
 
 
 def _listening(question: Question) -> str:

@@ -25,6 +25,7 @@ from sockrec.model import durations, timeexpr, timetext
 from sockrec.query import diff as _diff
 from sockrec.query import events as _events
 from sockrec.query import grammar
+from sockrec.query import lifecycle as _lifecycle
 from sockrec.query import rate_names as _rate_names
 from sockrec.query import rates as _rates
 from sockrec.query import top as _top
@@ -250,6 +251,20 @@ class Capture:
             for moment in (first, last)
         )
         return _top.top(self._catalog, _top.Wanted(by or tuple(_top.ORDERS), most, first_us, last_us, host))
+
+    def lifecycle(
+        self, port: int | None = None, socket: int | None = None, host: str | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the states that TCP connections went through: of all on a port, or of one socket_id.
+
+        The columns are `TRANSITION_COLUMNS` or `STEP_COLUMNS` of `sockrec.query.lifecycle`. Raises
+        `UsageError` for both at once, or neither.
+        """
+        if (port is None) == (socket is None):
+            raise UsageError("name a port or a socket")
+        if socket is not None:
+            return _lifecycle.of_socket(self._catalog, socket, host)
+        return _lifecycle.of_port(self._catalog, port or 0, host)
 
     def sql(
         self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None

@@ -66,6 +66,19 @@ def test_the_largest_are_a_relation(capture: sockrec.Capture) -> None:
         assert {row[0] for row in capture.top().fetchall()} == {"recv-q", "connections", "churn"}
 
 
+def test_the_states_of_a_port_and_of_a_socket_are_relations(capture: sockrec.Capture) -> None:
+    with capture:
+        assert capture.lifecycle(port=7071).project("state, next_state").fetchall() == [
+            ("ESTABLISHED", "CLOSED")
+        ]
+        assert [row[0] for row in capture.lifecycle(socket=3).project("state").fetchall()] == [
+            "ESTABLISHED",
+            "CLOSED",
+        ]
+        with pytest.raises(UsageError):
+            capture.lifecycle()
+
+
 def test_what_differs_between_two_moments_of_one_capture_or_two(capture: sockrec.Capture) -> None:
     with capture, sockrec.open(capture.path) as other:
         (restart,) = capture.diff("start+5s", "end")

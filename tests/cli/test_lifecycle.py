@@ -1,0 +1,97 @@
+"""`sockrec lifecycle`: what two sockets went through, next to what was done to them."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.support.command import answer, recording, sockrec, wait_for_samples
+from tests.support.netns import Namespace
+from tests.support.short_lived import cookie_of
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_a_connection_half_closed_and_closed(netns: Namespace, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    with netns.entered():
+        listener = socket.create_server(("10.0.0.5", 7071))
+    with listener, recording(netns, capture):
+        with netns.entered():
+            opened = now()
+            client = socket.create_connection(("10.0.0.5", 7071))
+        server = listener.accept()[0]
+        established = now()
+        wait_for_samples(capture, 4)
+        halved = now()
+        client.shutdown(socket.SHUT_WR)
+        done = now()
+        time.sleep(0.5)
+        cookies = cookie_of(client), cookie_of(server)
+        closing = now()
+        server.close()
+        client.close()
+        closed = now()
+        time.sleep(0.3)
+    ours, theirs = (answer("lifecycle", "-C", capture, "--socket", str(cookie)) for cookie in cookies)
+    assert [step["state"] for step in ours] == ["SYN_SENT", "ESTABLISHED", "FIN_WAIT2", "CLOSED"]
+    assert [step["state"] for step in theirs] == ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "CLOSED"]
+    assert (ours[-1]["how"], theirs[-1]["how"]) == ("closed by us", "closed by the peer")
+    truth = [(opened, established), (opened, established), (halved, done), (closing, closed)]
+    for steps in (ours, theirs):
+        for step, (first, last) in zip(steps, truth, strict=True):
+            assert moment(step["not_before"]) <= last + MILLISECOND, step
+            assert moment(step["not_after"]) >= first - MILLISECOND, step
+        exact = [step["state"] for step in steps if step["not_before"] == step["not_after"]]
+        assert {"ESTABLISHED", "CLOSED"} <= set(exact)
+
+    shown = sockrec("lifecycle", "-C", capture, "--socket", str(cookies[1]))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    title, *lines = shown.stdout.splitlines()
+    assert re.fullmatch(r"tcp 10\.0\.0\.5:7071 - 10\.0\.0\.5:\d+, server, \S+\[\d+\], on .*", title)
+    clock = r"\d\d:\d\d:\d\d\.\d+"
+    assert re.fullmatch(rf"  {clock} +SYN_RECV +\d+ us", lines[0])
+    assert re.fullmatch(rf"  {clock}( - {clock})? +CLOSE_WAIT   \d+ ms( to \d+ ms)?", lines[2])
+    assert re.fullmatch(rf"  {clock} +CLOSED       closed by the peer", lines[3])
+
+    ways = answer("lifecycle", "-C", capture, "--port", "7071")
+    assert [(way["role"], way["state"], way["next_state"]) for way in ways] == [
+        ("client", "SYN_SENT", "ESTABLISHED"),
+        ("client", "ESTABLISHED", "FIN_WAIT2"),
+        ("client", "FIN_WAIT2", "CLOSED"),
+        ("server", "SYN_RECV", "ESTABLISHED"),
+        ("server", "ESTABLISHED", "CLOSE_WAIT"),
+        ("server", "CLOSE_WAIT", "CLOSED"),
+    ]
+    table = sockrec("lifecycle", "-C", capture, "-p", "7071").stdout
+    assert re.search(r"\nserver +CLOSE_WAIT +-> +CLOSED, closed by the peer +1 ", table)
+    assert "| CLOSE_WAIT |" in sockrec("lifecycle", "-C", capture, "-p", "7071", "-f", "markdown").stdout
+
+
+def test_bad_input_is_one_line(netns: Namespace, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    with recording(netns, capture):
+        pass
+    for words, status in (
+        ((), 2),
+        (("--port", "7071", "--socket", "1"), 2),
+        (("--port", "99999"), 2),
+        (("--port", "53/udp"), 2),
+        (("--port", "7071"), 1),
+        (("--socket", "1"), 1),
+        (("--port", "7071", "--host", "nobody"), 2),
+    ):
+        done = sockrec("lifecycle", "-C", capture, *words)
+        assert (done.returncode, done.stdout) == (status, ""), (words, done)
+        assert re.fullmatch(r"sockrec: [^\n]+\n", done.stderr), done.stderr

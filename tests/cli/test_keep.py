@@ -19,8 +19,6 @@ from tests.support import programs
 from tests.support.command import CLEAN, SOCKREC, answer, count_samples, recording, sockrec, wait_for_samples
 from tests.support.netns import Namespace
 
-pytestmark = pytest.mark.moments
-
 # The host is shared: neither the budget nor others must make samples fewer.
 BUSY_HOST = ("--max-cpu", "off", "--priority", "normal")
 RING = ("--ring", "5s", *BUSY_HOST)

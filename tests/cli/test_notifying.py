@@ -17,8 +17,6 @@ import pytest
 from tests.support.command import CLEAN, SOCKREC, answer, wait_for_samples
 from tests.support.netns import Namespace
 
-pytestmark = pytest.mark.moments
-
 WATCHDOG_S = 1.0
 
 

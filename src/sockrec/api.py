@@ -24,6 +24,7 @@ from sockrec.errors import UsageError
 from sockrec.model import durations, timeexpr, timetext
 from sockrec.query import diff as _diff
 from sockrec.query import events as _events
+from sockrec.query import findings as _findings
 from sockrec.query import grammar
 from sockrec.query import lifecycle as _lifecycle
 from sockrec.query import rate_names as _rate_names
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from sockrec.query.diff import Difference
+    from sockrec.query.findings import Finding
     from sockrec.store.damage import Damage
 
 Moment = datetime | str
@@ -127,6 +129,21 @@ class Capture:
             "ORDER BY coalesce(not_before, not_after), not_after, what"
         )
 
+    def diagnose(
+        self,
+        first: Moment | None = None,
+        last: Moment | None = None,
+        host: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> list[Finding]:
+        """Return what happened (`sockrec.query.findings.Finding`), the most telling first.
+
+        `settings` are thresholds, such as `"close-wait.sockets=50"`. Raises `UsageError` for what is none.
+        """
+        first_us, last_us = self._us(first), self._us(last)
+        wanted = _findings.parse_settings(settings, _findings.KINDS)
+        return _findings.diagnose(_findings.Asked(self._catalog, first_us, last_us, host, wanted))
+
     def diff(
         self,
         first: Moment = "start",
@@ -206,7 +223,7 @@ class Capture:
             raise UsageError("steps are of interfaces or of counters: name some")
         _rate_names.hosts(self._catalog, host)
         first_us, every_us, ahead = self._steps(first, every)
-        last_us = None if last is None else timetext.from_datetime(self._moment(last))
+        last_us = self._us(last)
         wanted = _rates.wanted(first_us, last_us, host, every_us, ahead)
         if interfaces:
             names = _rate_names.interfaces(self._catalog, interfaces, host)
@@ -231,7 +248,7 @@ class Capture:
         `"1m"`. Raises `UsageError` for what makes no sense.
         """
         first_us, every_us, ahead = self._steps(first, every)
-        last_us = None if last is None else timetext.from_datetime(self._moment(last))
+        last_us = self._us(last)
         return _traffic.traffic(self._catalog, _traffic.Wanted(by, first_us, last_us, every_us, ahead, host))
 
     def top(
@@ -246,10 +263,7 @@ class Capture:
 
         The columns are `sockrec.query.top.COLUMNS`. Raises `UsageError` for what makes no sense.
         """
-        first_us, last_us = (
-            None if moment is None else timetext.from_datetime(self._moment(moment))
-            for moment in (first, last)
-        )
+        first_us, last_us = self._us(first), self._us(last)
         return _top.top(self._catalog, _top.Wanted(by or tuple(_top.ORDERS), most, first_us, last_us, host))
 
     def lifecycle(
@@ -314,9 +328,12 @@ class Capture:
     def _steps(self, first: Moment | None, every: str | None) -> tuple[int | None, int | None, int]:
         """Return when steps begin, how long they are, and by how much clocks were ahead of UTC then."""
         began = _times.context(self._catalog, self.zone, clock.time_ns() // 1000).start_us
-        first_us = None if first is None else timetext.from_datetime(self._moment(first))
+        first_us = self._us(first)
         every_us = None if every is None else durations.parse(every)
         return first_us, every_us, _rates.ahead_us(began if first_us is None else first_us, self.zone)
+
+    def _us(self, moment: Moment | None) -> int | None:
+        return None if moment is None else timetext.from_datetime(self._moment(moment))
 
     def _literal(self, moment: Moment) -> str:
         return f"TIMESTAMPTZ {literal(timetext.iso(timetext.from_datetime(self._moment(moment))))}"

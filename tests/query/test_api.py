@@ -79,6 +79,13 @@ def test_the_states_of_a_port_and_of_a_socket_are_relations(capture: sockrec.Cap
             capture.lifecycle()
 
 
+def test_findings_are_objects(capture: sockrec.Capture) -> None:
+    with capture:
+        (one,) = capture.diagnose()
+        assert (one.kind, one.not_before, one.not_after) == ("listener-stopped", began(9), ended(10))
+        assert capture.diagnose("start+12s", settings=["gap.seconds=5"]) == []
+
+
 def test_what_differs_between_two_moments_of_one_capture_or_two(capture: sockrec.Capture) -> None:
     with capture, sockrec.open(capture.path) as other:
         (restart,) = capture.diff("start+5s", "end")

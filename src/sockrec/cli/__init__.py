@@ -20,6 +20,7 @@ def make_app() -> typer.Typer:
 
     from sockrec.cli import (
         demo,
+        diagnose,
         diff,
         events,
         info,
@@ -62,6 +63,7 @@ def make_app() -> typer.Typer:
     for module in (
         record,
         keep,
+        diagnose,
         when,
         port,
         lifecycle,

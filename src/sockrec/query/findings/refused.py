@@ -37,13 +37,15 @@ def find(asked: Asked) -> Iterator[Finding]:
         place = endpoint(row["address"], row["port"])
         *others, one = row["programs"]
         who = f"{', '.join(others)} and {one}" if others else one
+        several = row["processes"] > 1
+        asking = f"{row['processes']:,} processes of {who}" if several else who
         yield Finding(
             kind="connections-refused",
             severity="critical",
             title=f"clients are refused on port {row['port']}",
             text=(
-                f"{who} asked tcp {place} {count(row['attempts'], 'time')} and"
-                f" {'was' if row['processes'] == 1 else 'were'} refused: nobody listened there."
+                f"{asking} asked tcp {place} {count(row['attempts'], 'time')} and"
+                f" {'were' if several else 'was'} refused: nobody listened there."
             ),
             not_before=row["not_before"],
             not_after=row["not_after"],

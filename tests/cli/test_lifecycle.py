@@ -36,14 +36,15 @@ def test_a_connection_half_closed_and_closed(netns: Namespace, tmp_path: Path) -
         wait_for_samples(capture, 4)
         halved = now()
         client.shutdown(socket.SHUT_WR)
-        done = now()
+        # The kernel sends and answers in its own time.
         time.sleep(0.5)
+        done = now()
         cookies = cookie_of(client), cookie_of(server)
         closing = now()
         server.close()
         client.close()
-        closed = now()
         time.sleep(0.3)
+        closed = now()
     ours, theirs = (answer("lifecycle", "-C", capture, "--socket", str(cookie)) for cookie in cookies)
     assert [step["state"] for step in ours] == ["SYN_SENT", "ESTABLISHED", "FIN_WAIT2", "CLOSED"]
     assert [step["state"] for step in theirs] == ["SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "CLOSED"]

@@ -156,7 +156,8 @@ def test_a_killed_recorder_leaves_no_work_and_no_memory_and_the_next_one_tidies_
 
 def test_others_instances_are_left_alone(root: Folder) -> None:
     """Of a live process, or not a recorder's."""
-    names = ["sockrec-1", "sockrec-x", "sockrec-0999999999-not-ours"]
+    process = subprocess.Popen(["sleep", "60"])
+    names = [f"sockrec-{process.pid}", "sockrec-x", "sockrec-0999999999-not-ours"]
     for name in names:
         os.mkdir(f"instances/{name}", dir_fd=root.fd)
     try:
@@ -165,6 +166,8 @@ def test_others_instances_are_left_alone(root: Folder) -> None:
     finally:
         for name in names:
             os.rmdir(f"instances/{name}", dir_fd=root.fd)
+        process.kill()
+        process.wait()
 
 
 def test_recorders_that_start_at_once_do_not_trip_over_each_others_tidying(root: Folder) -> None:

@@ -138,7 +138,7 @@ class Recorder:
                 if self._writer.over:
                     self._begin_again()
                 self._tick(ticks)
-                self._upkeep.poll(self._writer, self.status.samples)
+                self._upkeep.poll(self._writer, self.status.samples, last=ticks.last)
                 self._keep_facts()
                 self._tell(on_notice)
                 on_sample(self.status)

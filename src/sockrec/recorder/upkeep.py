@@ -87,11 +87,14 @@ class Upkeep:
         """Note that a part was sealed, in the sealer's thread: `poll` sees to it."""
         self._wanted = True
 
-    def poll(self, writer: Writer, samples: int) -> None:
-        """Between two samples: see to what was asked, and to what is due. `samples` were taken so far."""
+    def poll(self, writer: Writer, samples: int, *, last: bool = False) -> None:
+        """Between two samples, or after the last: see to what was asked, and to what is due.
+
+        `samples` were taken so far. No part begins after the last: it would have none.
+        """
         now = self._now_us()
         if self._options.max_bytes is not None:
-            self._make_room(writer, self._options.max_bytes)
+            self._make_room(writer, self._options.max_bytes, last=last)
         self._wanted |= self.kept.poll(writer, self._retention.recording, samples, now)
         self._collect()
         if self._passes:
@@ -106,7 +109,7 @@ class Upkeep:
         if self._wanted or too_old or thin or self._failing or (self.kept.waiting and since > _WAIT_S):
             self._pass()
 
-    def _make_room(self, writer: Writer, limit: int) -> None:
+    def _make_room(self, writer: Writer, limit: int, *, last: bool) -> None:
         """Begin another part if this one is large for the limit; remove old ones now if room is scarce."""
         checked = self._checked
         if checked is None:
@@ -120,7 +123,7 @@ class Upkeep:
             # A part begins with all that is alive: where that is much, small parts would be nothing else.
             self._journal_bytes = max(self._part_bytes, min(2 * size, limit // 4))
         # One that waits to be sealed is enough: cutting more does not make the sealer faster.
-        full = size >= self._journal_bytes and len(mine) < 3
+        full = size >= self._journal_bytes and len(mine) < 3 and not last
         journals = sum(sizes.values())
         here = max(0, journals - checked.journal_bytes + retention.segment_bytes(journals - size))
         needed = max(_LEAST_STEP, 2 * (here - self._here))

@@ -18,6 +18,8 @@ from sockrec.model import states
 from tests.support.all_kinds import Population, other_population, tcp_population, until
 from tests.support.netns import Namespace
 
+pytestmark = pytest.mark.moments
+
 
 @pytest.fixture(scope="module")
 def population() -> Iterator[Population]:

@@ -55,7 +55,7 @@ unit: setup ## Tests and notebooks only (as root)
 	$(BIN)/pytest -n 2 --dist worksteal -m moments; moments=$$?; \
 	$(BIN)/pytest -n 3 --dist worksteal -m "not moments" && exit $$moments
 
-torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (an hour and a half, as root)
+torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (two hours, as root)
 	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
 	$(BIN)/python -m tests.faults
 

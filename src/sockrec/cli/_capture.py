@@ -31,6 +31,9 @@ CaptureOption = Annotated[
 TimeZoneOption = Annotated[
     str | None, typer.Option("--tz", help="Time zone of the times shown; else that of the recorded host.")
 ]
+FromOption = Annotated[str | None, typer.Option("--from", help="First moment: 10:32, '5m ago', ...")]
+ToOption = Annotated[str | None, typer.Option("--to", help="Last moment.")]
+HostOption = Annotated[str | None, typer.Option(help="Only this host, if the capture holds several.")]
 Rows = list[tuple[Any, ...]]
 Piece = TypeVar("Piece")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sockrec.cli import _capture
-from sockrec.cli._capture import CaptureOption, TimeZoneOption
+from sockrec.cli._capture import CaptureOption, FromOption, HostOption, TimeZoneOption, ToOption
 
 if TYPE_CHECKING:
     from sockrec.query.findings import Finding
@@ -35,15 +35,15 @@ def register(app: typer.Typer) -> None:
 
 
 def diagnose(
-    from_: Annotated[str | None, typer.Option("--from", help="First moment: 10:32, '5m ago', ...")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Last moment.")] = None,
+    from_: FromOption = None,
+    to: ToOption = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A threshold: close-wait.sockets=50; may be repeated.")
     ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Show what is looked for, with the thresholds, and end.")
     ] = False,
-    host: Annotated[str | None, typer.Option(help="Only this host, if the capture holds several.")] = None,
+    host: HostOption = None,
     capture: CaptureOption = None,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="text, json, jsonl, csv, table or markdown.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sockrec.cli import _capture
-from sockrec.cli._capture import CaptureOption, TimeZoneOption
+from sockrec.cli._capture import CaptureOption, HostOption, TimeZoneOption
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def lifecycle(
             "--socket", "-s", help="One connection, by its socket_id (as `top`, `events` or SQL tell it)."
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Only this host, if the capture holds several.")] = None,
+    host: HostOption = None,
     capture: CaptureOption = None,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="table, csv, json, jsonl or markdown.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sockrec.cli import _capture
-from sockrec.cli._capture import CaptureOption, TimeZoneOption
+from sockrec.cli._capture import CaptureOption, FromOption, HostOption, TimeZoneOption, ToOption
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -40,12 +40,12 @@ def rates(
             " Tcp.RetransSegs, ...; may be repeated.",
         ),
     ] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="First moment: 10:32, '5m ago', ...")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Last moment.")] = None,
+    from_: FromOption = None,
+    to: ToOption = None,
     every: Annotated[
         str | None, typer.Option("--every", help="Put readings together in steps this long: 10s, 1m, 1h.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Only this host, if the capture holds several.")] = None,
+    host: HostOption = None,
     capture: CaptureOption = None,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="table, csv, json, jsonl or markdown.")

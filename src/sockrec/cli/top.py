@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sockrec.cli import _capture
-from sockrec.cli._capture import CaptureOption, TimeZoneOption
+from sockrec.cli._capture import CaptureOption, FromOption, HostOption, TimeZoneOption, ToOption
 
 
 def register(app: typer.Typer) -> None:
@@ -24,9 +24,9 @@ def top(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of each.")] = 5,
-    from_: Annotated[str | None, typer.Option("--from", help="First moment: 10:32, '5m ago', ...")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Last moment.")] = None,
-    host: Annotated[str | None, typer.Option(help="Only this host, if the capture holds several.")] = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    host: HostOption = None,
     capture: CaptureOption = None,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="table, csv, json, jsonl or markdown.")

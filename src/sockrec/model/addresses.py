@@ -24,3 +24,9 @@ def parse(text: str) -> str:
         raise UsageError(f"{text!r} is not an IP address") from None
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     return socket.inet_ntop(family, address.packed)
+
+
+def endpoint(address: str | None, port: int | None) -> str:
+    """Return `10.0.0.5:7071`, `[::1]:7071`; port 0 as `*`, no address as `?`. Not escaped."""
+    shown = "?" if address is None else f"[{address}]" if ":" in address else address
+    return f"{shown}:{port or '*'}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sockrec.catalog.sources import literal
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _compared(old: Service, new: Service) -> list[Difference]:
             return []
         return [Difference("changed", old, new, (f"{same:,} of them the same",) if same else ())]
     moved = (old.address, old.port) != (new.address, new.port)
-    details = [f"was on {_endpoint(old)}"] if moved else []
+    details = [f"was on {endpoint(old.address, old.port)}"] if moved else []
     if old.program != new.program:
         details.append(f"program {old.program or 'unknown'} -> {new.program or 'unknown'}")
     elif old.pids and new.pids and not old.pids & new.pids:
@@ -246,11 +247,6 @@ def _compared(old: Service, new: Service) -> list[Difference]:
     if len(old.ids) != len(new.ids):
         details.append(f"sockets {len(old.ids):,} -> {len(new.ids):,}")
     return [Difference("moved" if moved else "changed", old, new, tuple(details))] if details else []
-
-
-def _endpoint(service: Service) -> str:
-    address = service.address or "*"
-    return f"[{address}]:{service.port}" if ":" in address else f"{address}:{service.port}"
 
 
 def _listed(numbers: Iterable[int]) -> str:

@@ -10,6 +10,7 @@ from datetime import tzinfo
 from typing import Any, Final
 
 from sockrec.model import durations, timetext
+from sockrec.model.addresses import endpoint
 from sockrec.render import formats
 from sockrec.render.live import size
 
@@ -85,15 +86,10 @@ def _value(row: Row) -> str:
 
 
 def _socket(row: Row) -> str:
-    local = _endpoint(row["local_address"], row["local_port"])
+    local = endpoint(row["local_address"], row["local_port"])
     if not row["remote_port"]:
         return f"{row['protocol']} {local}"
-    return f"{row['protocol']} {local} - {_endpoint(row['remote_address'], row['remote_port'])}"
-
-
-def _endpoint(address: str | None, port: int | None) -> str:
-    shown = "?" if address is None else f"[{address}]" if ":" in address else address
-    return f"{shown}:{port}"
+    return f"{row['protocol']} {local} - {endpoint(row['remote_address'], row['remote_port'])}"
 
 
 def _process(row: Row) -> str:

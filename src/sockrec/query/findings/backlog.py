@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, endpoint, process
+from sockrec.query.findings.finding import Asked, Finding, Kind, process
 
 # The kernel takes one connection more than the limit (sk_acceptq_is_full), then drops what comes.
 _FULL: Final = """

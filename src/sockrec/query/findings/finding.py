@@ -116,12 +116,6 @@ def parse_settings(texts: Iterable[str], kinds: Iterable[Kind]) -> dict[str, flo
     return found
 
 
-def endpoint(address: str | None, port: int | None) -> str:
-    """Return `10.0.0.5:7071` or `[::1]:7071`."""
-    shown = "?" if address is None else f"[{address}]" if ":" in address else address
-    return f"{shown}:{port or '*'}"
-
-
 def process(pid: int | None, program: str | None) -> str:
     """Return `myapp[4121]`, or that it is not known."""
     return "a process not known" if pid is None else f"{program or '?'}[{pid}]"

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sockrec.model import durations
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, endpoint, process
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, process
 
 _SECONDS: Final = Threshold(
     "seconds", 10, "seconds", "a program may be busy for a while; users have given up by then"

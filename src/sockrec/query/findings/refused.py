@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from sockrec.catalog.sources import literal
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, endpoint
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count
 
 _ATTEMPTS: Final = Threshold(
     "attempts", 5, "refused connections", "one refusal is a client that was early, not one that keeps trying"

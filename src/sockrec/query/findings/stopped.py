@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sockrec.model import durations
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
 from sockrec.query import words
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, endpoint, process
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, process
 
 Row = dict[str, Any]
 _RESTARTS: Final = Threshold("restarts", 3, "times", "twice may be a deploy and its correction")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, endpoint, process
+from sockrec.query.findings.finding import Asked, Finding, Kind, process
 
 # 127.0.0.0/8 and ::1 are this host alone; 0.0.0.0 and :: are every address it has.
 _WIDER: Final = """

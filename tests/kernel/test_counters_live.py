@@ -78,7 +78,9 @@ def test_live_counters_are_nstats(busy: Namespace) -> None:
         for one in after.counters()
         if one.source in ("snmp", "netstat", "snmp6") and (one.source, one.section, one.name) not in GAUGES
     }
-    assert ours == theirs
+    assert ours == theirs, {
+        name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
+    }
     assert ours["TcpOutRsts"] == 2
     assert ours["UdpNoPorts"] == ours["Udp6NoPorts"] == 1
     assert ours["IcmpMsgOutType3"] == ours["Icmp6OutType1"] == 1

@@ -185,6 +185,16 @@ def test_a_made_up_identity_with_another_inode_is_another_socket() -> None:
     assert [(row.begun_as, row.ended_as) for row in book.rows] == [("found", "changed"), ("changed", None)]
 
 
+def test_of_a_socket_that_a_reading_shows_twice_what_it_is_in_use_as_counts() -> None:
+    for states in ((7, 1), (1, 7)):
+        roster = Roster(4, FIELDS, inode_row=INODE, owner_row=OWNER, state_row=STATE, pace_us=0)
+        table = np.array([(TCP, state, 5, 0) for state in states], np.int64).T
+        seen = Observed(np.array([1, 1]), tuple(table), np.full((2, 2), NEVER))
+        roster.observe(*roster.match(seen), Times(1000, 1010))
+        assert roster.condition[STATE].tolist() == [1]
+        assert roster.used.tolist() == [True]
+
+
 def test_a_running_timer_is_no_change_but_a_new_deadline_is() -> None:
     def with_deadline(at: int) -> tuple[Seen, list[int], frozenset[int]]:
         return {1: (TCP, 1, 5, 0, at)}, [1], frozenset()

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sockrec.model.states import CLOSE
 from sockrec.recorder import ranks
 from sockrec.recorder.activity import Activity, Fields, Moved, filled
 from sockrec.recorder.seen import NEVER, Condition, Ints, Mask, Match, Observed, Rows, Scope, Times, in_scope
@@ -68,13 +69,14 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Sockets that the last reading did not find any more, as they were."""
+    """Sockets that the last reading did not find any more, as they were; `used` as in `Roster`."""
 
     key: Ints
     state: Ints
     inode: Ints
     owner: Ints
     last_seen: Ints
+    used: Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Roster:
     """Every live socket of one kind.
 
     `inode_row`, `owner_row` and `state_row` are the indices of these in `condition`; `fields` and
-    `pace_us` tell of its activity.
+    `pace_us` tell of its activity. `used` marks sockets that some reading saw in another state than CLOSE.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Roster:
         self.row: Ints = np.empty(0, np.int64)
         self.first_seen: Ints = np.empty(0, np.int64)
         self.last_seen: Ints = np.empty(0, np.int64)
+        self.used: Mask = np.empty(0, np.bool_)
         self.rows_begun = 0
         self._order: Rows = np.empty(0, np.intp)
         self._sorted = (self._order, self.key)
@@ -151,9 +154,10 @@ class Roster:
         order = np.argsort(key)
         ordered = key[order]
         if (ordered[1:] == ordered[:-1]).any():
-            # A dump shows a socket twice when it changes hash chains meanwhile.
-            _, first = np.unique(key, return_index=True)
-            return self.match(seen.only(np.sort(first)))
+            # A dump shows a socket twice when it changes hash chains meanwhile, as when it connects.
+            used_first = np.lexsort((seen.condition[self._state_row] == CLOSE, key))
+            _, first = np.unique(key[used_first], return_index=True)
+            return self.match(seen.only(np.sort(used_first[first])))
         place = np.empty(len(key), np.intp)
         place[order] = self.find(ordered)
         return seen, Match(place, place >= 0, False, order)
@@ -216,7 +220,8 @@ class Roster:
             before[new[known]] = first_seen[new[known]] = entered[known]
         row = match.was(self.row).copy()
         last_seen = np.maximum(first_seen, times.began)
-        left = (self.key, self.condition, self.rank, self.row, self.first_seen, self.last_seen)
+        used = (match.was(self.used) & match.known & ~reused) | (state != CLOSE)
+        left = (self.key, self.condition, self.rank, self.row, self.first_seen, self.last_seen, self.used)
         activity_left = self.activity.before()
         untold = np.ones(len(self.key), np.bool_)
         if exact is not None:
@@ -224,7 +229,8 @@ class Roster:
             untold[told_of[told_of >= 0]] = False
         active = self.activity.observe(seen, match, stays, found, gone, untold, self.key, times.ended)
         self.key, self.condition = seen.key, seen.condition
-        self.rank, self.row, self.first_seen, self.last_seen = rank, row, first_seen, last_seen
+        self.rank, self.row = rank, row
+        self.first_seen, self.last_seen, self.used = first_seen, last_seen, used
         self._order = match.order
         begun: tuple[Begun, ...] = (
             self._begun(found, "found", None),
@@ -274,7 +280,7 @@ class Roster:
 
     def _keep(self, left: tuple[Any, ...], unread: Rows) -> None:
         """Put sockets that a reading does not tell of before those that it did."""
-        key, condition, rank, row, first_seen, last_seen = left
+        key, condition, rank, row, first_seen, last_seen, used = left
         self.key = np.concatenate((key[unread], self.key))
         self.condition = tuple(
             np.concatenate((before[unread], now))
@@ -284,6 +290,7 @@ class Roster:
         self.row = np.concatenate((row[unread], self.row))
         self.first_seen = np.concatenate((first_seen[unread], self.first_seen))
         self.last_seen = np.concatenate((last_seen[unread], self.last_seen))
+        self.used = np.concatenate((used[unread], self.used))
         self._order = np.argsort(self.key)
 
     def _ended(self, places: Rows, by: int, ended_as: str, exact: Exact | None) -> Ended:
@@ -304,7 +311,7 @@ class Roster:
     def _as_gone(self, places: Rows) -> Gone:
         rows = (self._state_row, self._inode_row, self._owner_row)
         state, inode, owner = (self.condition[row][places] for row in rows)
-        return Gone(self.key[places], state, inode, owner, self.last_seen[places])
+        return Gone(self.key[places], state, inode, owner, self.last_seen[places], self.used[places])
 
     def _absent_at(self, seen: Observed, began: int) -> Ints:
         """Return, for each socket read, when the last reading that would have shown it began, or NEVER."""

@@ -60,7 +60,7 @@ class EventLog:
         self._chains = Chains()
         self._forgotten = 0
         self._just_ended = chains.none()
-        self._traced_until = self._announced_until = 0
+        self._traced_until = self._traced_before = self._announced_until = 0
         self._complete_since = self._sampled_at = self._sampled_before = host.boot_us() + self._anchor
         self._left, self._closed, self._announced = Moments(), Moments(), Moments()
         self._ours, self._anybodys, self._untraced = (Moments() for _ in range(3))
@@ -205,7 +205,7 @@ class EventLog:
         watched = set(self._holders.watched()) if execs else set()
         program_of = self._ledger.ownership.program_of
         happened.execs = [(one, program_of(one.pid)) for one in execs if one.pid in watched]
-        self._traced_until = trace.until
+        self._traced_before, self._traced_until = self._traced_until, trace.until
         since, until = trace.since + self._anchor, trace.ended_at + self._anchor
         if self._chains.forgotten > self._forgotten:
             count, self._forgotten = self._chains.forgotten - self._forgotten, self._chains.forgotten
@@ -300,9 +300,13 @@ class EventLog:
         place = order[place] if len(traced) else np.full(len(announced), -1)
         known = (place >= 0) & ((traced.cookie[place] if len(traced) else place) == announced.sockets.cookie)
         late = announced.read_by > self._traced_until + self._anchor
+        next_time = np.zeros(len(announced), np.bool_)
+        if not last:
+            next_time[known] = self._unnamed(traced, place[known])
         due = known | (announced.sockets.protocol != IPPROTO_TCP)
         due |= ~late if self._sources.tracer is not None else True
         due |= last
+        due &= ~next_time
         unannounced = np.ones(len(traced), np.bool_)
         unannounced[place[known]] = False
         # Lost, or never announced here: ours all the same if a sample saw it.
@@ -318,7 +322,15 @@ class EventLog:
             life.put(np.flatnonzero(known[rows]), traced.take(place[rows[known[rows]]]))
             self._close(happened, announced.take(rows), life, traced.take(orphans), known[rows])
         self._waiting = announced.take(np.flatnonzero(~due))
-        self._lives = traced.take(unannounced & ~past)
+        kept = unannounced & ~past
+        kept[place[next_time]] = True
+        self._lives = traced.take(kept)
+
+    def _unnamed(self, traced: Lives, rows: Rows) -> Mask:
+        """Mark those whose process is gone: its exit, in the trace's next part, tells who connected."""
+        new = traced.ended[rows] > self._traced_before * 1000
+        result: Mask = new & self._holders.unnamed(traced, rows)
+        return result
 
     def _close(
         self, happened: Happened, announced: Announced, life: Lives, orphans: Lives, traced: Mask

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sockrec.kernel.sockets import Reading
 from sockrec.kernel.transitions import Transitions
-from sockrec.model.states import FIN_WAIT2, LISTEN, TIME_WAIT
+from sockrec.model.states import CLOSE, FIN_WAIT2, LISTEN, TIME_WAIT
 from sockrec.recorder.events.lives import CLIENT, Lives
 from sockrec.recorder.events.people import People
 from sockrec.recorder.ledger import Ledger
@@ -42,8 +42,8 @@ class Named:
 class Owned:
     """Who held each of n sockets, as an index of `names`.
 
-    `sampled`: whether a reading saw it; if so `state` is what it was last seen in, and `last_seen` when, in
-    recorded microseconds; else they are 0 and NEVER.
+    `sampled`: whether a reading saw it, in use; if so `state` is what it was last seen in, and `last_seen`
+    when, in recorded microseconds; else they are 0 and NEVER.
     """
 
     sampled: Mask
@@ -64,7 +64,7 @@ class Holders:
         self._ledger = ledger
         self._people = people
         self._netns = netns
-        self._limbo: OrderedDict[int, tuple[int, Owner, int]] = OrderedDict()
+        self._limbo: OrderedDict[int, tuple[int, Owner, int, bool]] = OrderedDict()
         self._limbo_remnants: deque[tuple[int, list[int]]] = deque()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
         self._remnants: Ints = np.empty(0, np.int64)
@@ -103,10 +103,11 @@ class Holders:
         self._keep_gone(began_us, told)
 
     def reading(self, reading: Reading) -> None:
-        """Learn of the sockets in a reading that the ledger has yet to take in, remnants left out."""
+        """Learn of the sockets in a reading that the ledger has yet to take in, those in use."""
         sockets = reading.inet
-        remnant = _remnant(sockets.state, sockets.inode)
-        cookie = sockets.cookie[~remnant] if remnant.any() else sockets.cookie
+        left = _remnant(sockets.state, sockets.inode)
+        left |= (sockets.state == CLOSE) & (sockets.protocol == IPPROTO_TCP)
+        cookie = sockets.cookie[~left] if left.any() else sockets.cookie
         self._reading = (reading.began_us * 1000, cookie)
 
     def seen(self, cookie: Ints, ended: Ints) -> Mask:
@@ -160,6 +161,8 @@ class Holders:
         places = roster.find(cookie)
         sampled = self.seen(cookie, lives.closed)
         seen = np.flatnonzero((places >= 0) & sampled)
+        unused = np.zeros(len(cookie), np.bool_)
+        unused[seen] = ~roster.used[places[seen]]
         state[seen] = roster.condition[INET_ROW["state"]][places[seen]]
         # A sample that saw it in TIME_WAIT does not tell that it was open.
         open_ = seen[state[seen] != TIME_WAIT]
@@ -172,14 +175,30 @@ class Holders:
                 kept = self._limbo.pop(int(cookie[row]), None)
                 if kept is not None:
                     sampled[row], owner[row] = True, len(names)
-                    state[row], last_seen[row] = kept[0], kept[2]
-                    names.append(_named(kept[1]))
+                    state[row], keeper, last_seen[row], used = kept
+                    unused[row] = not used
+                    names.append(_named(keeper))
         sampled |= lives.ours
         unheld = np.array([named.pid is None for named in names] + [True])
         self._infer(np.flatnonzero(unheld[owner]), lives, owner, names)
         names.append(Named())
         owner[owner < 0] = len(names) - 1
+        # Seen before it connected or listened, or after: of what it was then, events alone tell.
+        unused &= lives.opened != NEVER
+        sampled[unused], state[unused], last_seen[unused] = False, 0, NEVER
         return Owned(sampled, state, last_seen, owner, names)
+
+    def unnamed(self, lives: Lives, rows: Ints) -> Mask:
+        """Mark those of the rows that connected and whose process can't be told now."""
+        mask: Mask = lives.role[rows] == CLIENT
+        threads, first, index = np.unique(lives.opener[rows[mask]], return_index=True, return_inverse=True)
+        times = lives.opened[rows[mask]][first].tolist()
+        gone = [
+            thread > 0 and self._people.find(thread, at) is None
+            for thread, at in zip(threads.tolist(), times, strict=True)
+        ]
+        mask[mask] = np.array(gone, np.bool_)[index]
+        return mask
 
     def _keep_gone(self, began_us: int, told: Ints) -> None:
         """Keep who held what the last reading did not find any more, until its end is announced.
@@ -190,9 +209,11 @@ class Holders:
         gone = self._ledger.inet.gone
         left = np.flatnonzero(~np.isin(gone.key, told) & ~np.isin(gone.key, self._remnants))
         owners = self._ledger.ownership.owners
-        columns = (column[left].tolist() for column in (gone.key, gone.state, gone.owner, gone.last_seen))
-        for key, state, owner, last_seen in zip(*columns, strict=True):
-            self._limbo[key] = (state, owners[owner], last_seen)
+        kept = (gone.key, gone.state, gone.owner, gone.last_seen, gone.used)
+        for key, state, owner, last_seen, used in zip(
+            *(column[left].tolist() for column in kept), strict=True
+        ):
+            self._limbo[key] = (state, owners[owner], last_seen, used)
             if len(self._limbo) > _LIMBO:
                 self._limbo.popitem(last=False)
         remnants = gone.key[left][_remnant(gone.state[left], gone.inode[left])]

@@ -1,0 +1,85 @@
+"""Programs that connect once and are gone a moment later: each connection has its process all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.events.recorded import recorded, rows
+from tests.support.netns import Namespace
+
+pytestmark = pytest.mark.moments
+
+COUNT = 1000
+# Each closes its connection and exits at once; who has which port is known by the process's number.
+CLIENTS = """
+import json, os, socket, sys
+clients = {}
+with socket.create_server(("127.0.0.1", 9100), backlog=16) as listener:
+    for port in range(20000, 20000 + int(sys.argv[1])):
+        pid = os.fork()
+        if not pid:
+            client = socket.socket()
+            client.bind(("127.0.0.1", port))
+            client.connect(("127.0.0.1", 9100))
+            client.close()
+            os._exit(0)
+        listener.accept()[0].close()
+        os.waitpid(pid, 0)
+        clients[port] = pid
+print(json.dumps(clients))
+"""
+
+
+def test_each_connection_has_its_process(netns: Namespace, tmp_path: Path) -> None:
+    """Some exit just after a part of the trace was taken: their exits are in the next one."""
+    capture = tmp_path / "cap"
+    with recorded(netns, capture, interval="50ms") as recorder:
+        clients = netns.popen(sys.executable, "-c", CLIENTS, str(COUNT), stdout=subprocess.PIPE)
+        truth = {int(port): pid for port, pid in json.loads(clients.communicate(timeout=60)[0]).items()}
+        recorder.more_samples(2)
+    found = rows(capture, "SELECT local_port, pid, program FROM connections WHERE role = 'client'")
+    assert {row["local_port"]: row["pid"] for row in found} == truth
+    assert len(found) == COUNT
+    assert {row["program"] for row in found} == {Path(sys.executable).name}
+
+
+def test_what_a_sample_saw_only_before_its_use(netns: Namespace, tmp_path: Path) -> None:
+    """A sample saw two sockets bound; one connects, the other listens, and both are closed by the next."""
+    capture = tmp_path / "cap"
+    with recorded(netns, capture, interval="2s") as recorder, netns.entered():
+        listener, client = socket.socket(), socket.socket()
+        for end, port in ((listener, 9100), (client, 20000)):
+            end.bind(("127.0.0.1", port))
+        recorder.more_samples(1)
+        listener.listen()
+        client.connect(("127.0.0.1", 9100))
+        server, _ = listener.accept()
+        for end in (client, server, listener):
+            end.close()
+        recorder.more_samples(2)
+    seen = rows(capture, "SELECT DISTINCT local_port, state FROM sockets WHERE remote_port = 0 ORDER BY 1")
+    assert seen == [{"local_port": 9100, "state": "CLOSE"}, {"local_port": 20000, "state": "CLOSE"}]
+    connections = rows(
+        capture,
+        "SELECT role, local_port, remote_port, opened_evidence, closed_evidence FROM connections ORDER BY 1",
+    )
+    assert [tuple(row.values()) for row in connections] == [
+        ("client", 20000, 9100, "event", "event"),
+        ("server", 9100, 20000, "event", "event"),
+    ]
+    told = rows(
+        capture,
+        "SELECT kind, evidence, pid FROM events WHERE local_port = 9100 AND kind LIKE '%listening' "
+        "ORDER BY kind",
+    )
+    assert [tuple(row.values()) for row in told] == [
+        ("listening", "event", os.getpid()),
+        ("stopped listening", "event", os.getpid()),
+    ]

@@ -9,6 +9,7 @@ import pytest
 from sockrec.catalog import Catalog, open_catalog
 from sockrec.catalog.sources import sql_type
 from sockrec.catalog.views import VIEWS, View, schema_text
+from sockrec.errors import UsageError
 from sockrec.model.tables import TABLES
 from tests.catalog.captures import Part
 
@@ -51,7 +52,28 @@ def test_real_columns_are_the_documented_ones(catalog: Catalog, view: View) -> N
     assert [str(kind) for kind in relation.types] == wanted
 
 
+@pytest.mark.parametrize("view", VIEWS.values(), ids=list(VIEWS))
+def test_each_can_be_asked_first(catalog: Catalog, view: View) -> None:
+    """Views are made as they are asked for, each with what it needs."""
+    columns = ", ".join(f'"{name}"' for name in view.names)
+    assert catalog.rows(f"SELECT count(*) FROM (SELECT {columns} FROM {_call(view)})")[0][0] >= 0
+
+
+def test_what_lists_views_lists_all_and_an_error_suggests_any(catalog: Catalog) -> None:
+    for sql in ("SHOW TABLES", "SELECT table_name FROM information_schema.tables"):
+        catalog.refresh()
+        catalog.check(sql)
+        tables = {name for name, view in VIEWS.items() if not view.parameters}
+        assert tables <= {name for (name,) in catalog.rows(sql)}
+    catalog.refresh()
+    with pytest.raises(UsageError, match=r"connectoins does not exist! Did you mean \"connections\""):
+        catalog.rows("FROM connectoins")
+    with pytest.raises(UsageError, match="listening does not exist"):
+        catalog.rows("FROM listening")
+
+
 def test_no_view_is_left_undocumented(catalog: Catalog) -> None:
+    catalog.check("SHOW TABLES")
     found = catalog.rows("SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'")
     found += catalog.rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'")
     found += catalog.rows("SELECT function_name FROM duckdb_functions() WHERE NOT internal")

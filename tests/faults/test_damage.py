@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from sockrec.catalog import catalog
 from sockrec.store import framing
 from sockrec.store.repair import repair
 from sockrec.store.verify import verify
@@ -150,16 +149,12 @@ class Tally:
 
 @pytest.mark.timeout(3600 if scale.is_torture() else 300)
 @pytest.mark.parametrize("batch", range(_BATCHES))
-def test_damage(
-    original: Original, rows: Rows, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damage(original: Original, rows: Rows, tmp_path: Path, batch: int) -> None:
     """Up to twelve files are damaged at once, each by a case of its own.
 
     Only rows that were there come back; what is missing is told, by every reader and by verify, file by
     file; after a repair the capture is whole, and every row is there that could be read before.
     """
-    # The derived views are made of the stored tables alone, and take longer to make than all the rest.
-    monkeypatch.setattr(catalog, "_DERIVED", ())
     tally = Tally(original, rows)
     memory = Peak()
     trials = original.trials(range(_CASES))

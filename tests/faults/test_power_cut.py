@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from sockrec.catalog import catalog, open_catalog
+from sockrec.catalog import open_catalog
 from sockrec.errors import CaptureError
 from sockrec.store import layout, segments
 from sockrec.store.files import is_temporary
@@ -186,10 +186,8 @@ def _record(namespace: Namespace, folder: Path, sync: str, seed: int) -> list[Op
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("sync", ["1s", "0s"][: cases(1, 2)])
 def test_each_beginning_of_what_was_done_is_a_capture(
-    netns: Namespace, tmp_path: Path, machine_folder: Path, sync: str, monkeypatch: pytest.MonkeyPatch
+    netns: Namespace, tmp_path: Path, machine_folder: Path, sync: str
 ) -> None:
-    # The derived views are made of the stored tables alone, and take half of the time.
-    monkeypatch.setattr(catalog, "_DERIVED", ())
     done = _record(netns, tmp_path, sync, seed=1)
     luck = random.Random(2)
     disk = Disk(tmp_path / "capture")

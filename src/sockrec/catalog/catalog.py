@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
-from sockrec.catalog import connections, events, guard, moments, periods, rates, sources, unsampled
+from sockrec.catalog import guard, sources
+from sockrec.catalog.derived import Derived
 from sockrec.catalog.witness import LOG, DamageMetError, Witness, identity
 from sockrec.errors import CaptureError, SockrecError, UsageError
 from sockrec.store.damage import Damage
@@ -23,24 +25,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_DERIVED: Final = (
-    *periods.RUNS,
-    unsampled.UNSAMPLED,
-    periods.PERIODS,
-    periods.LISTENING,
-    periods.LISTENERS,
-    periods.PROCESSES,
-    connections.SPANS,
-    connections.LISTENED,
-    connections.CONNECTIONS,
-    events.EVENTS,
-    moments.GAPS,
-    moments.WITHIN_REACH,
-    moments.SOCKETS_AT,
-    moments.CHANGES_BETWEEN,
-    rates.COUNTERS,
-    rates.LINK_COUNTERS,
-)
 # Given at connecting they hold for cursors too, which a plain `SET` would leave as they were.
 _SETTINGS: Final = {
     "python_enable_replacements": False,
@@ -87,7 +71,12 @@ class Catalog:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The locked-down connection; another one after damage was found, or after `refresh`."""
+        """The locked-down connection, with every view; another one after damage was found, or `refresh`."""
+        self._derive(Derived.make_all)
+        return self._open_connection
+
+    @property
+    def _open_connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             raise CaptureError(f"{self.root} was closed")
         return self._connection
@@ -112,11 +101,12 @@ class Catalog:
         Raises `UsageError` for a statement that is wrong, `CaptureError` if nothing can be read.
         """
         while True:
+            before = self._derived.state
             try:
                 with self._witness.asking():
-                    self._asked.connection = self.connection
+                    self._asked.connection = self._open_connection
                     # A cursor of its own: a result that its asker has not read to the end blocks nobody else.
-                    self._running = self.connection.cursor()
+                    self._running = self._open_connection.cursor()
                     answer = question(self._running)
                     if isinstance(answer, duckdb.DuckDBPyRelation):
                         # Its rows are read later, where nobody can compare them any more.
@@ -124,6 +114,10 @@ class Catalog:
                     else:
                         self.compare_read()
                     return answer
+            except duckdb.CatalogException as error:
+                self._derive(partial(Derived.make_missing, error=error))
+                if self._derived.state == before:
+                    raise meaning(error) from None
             except duckdb.Error as error:
                 self.leave_out_damaged(error)
 
@@ -152,7 +146,8 @@ class Catalog:
 
     def check(self, sql: str) -> None:
         """Return if `sql` is one statement that only reads; raises `UsageError` otherwise."""
-        guard.check(self.connection, sql)
+        guard.check(self._open_connection, sql)
+        self._derive(partial(Derived.make_for, sql=sql))
 
     def check_files(self) -> None:
         """Read every segment whole now, and leave those out that are damaged."""
@@ -222,7 +217,7 @@ class Catalog:
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
         found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
-        found = found or sources.unfit(self.connection, self._sources)
+        found = found or sources.unfit(self._open_connection, self._sources)
         if not found:
             raise meaning(error) from None
         self._leave_out(found)
@@ -243,16 +238,33 @@ class Catalog:
         # DuckDB would let everybody read it.
         self._spill = tempfile.TemporaryDirectory(prefix="sockrec-", ignore_cleanup_errors=True)
         self._connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
+        self._derived = Derived(self._connection)
         try:
             _prepare(self._connection, self._sources, self._spill.name)
+            self._derived.make_runs()
             self._witness.watch(self._connection, self._files())
-        except duckdb.BinderException as error:
-            found = sources.unfit(self.connection, self._sources)
-            if not found:
-                raise meaning(error) from None
-            self._leave_out(found)
         except duckdb.Error as error:
+            self._leave_out_unfit(error)
+
+    def _derive(self, make: Callable[[Derived], None]) -> None:
+        """Make views; files that they can't be made of are left out."""
+        while True:
+            try:
+                make(self._derived)
+            except duckdb.Error as error:
+                self._leave_out_unfit(error)
+            else:
+                return
+
+    def _leave_out_unfit(self, error: duckdb.Error) -> None:
+        """Open the capture anew without the files that its views can't be made of."""
+        if not isinstance(error, duckdb.BinderException):
             self.leave_out_damaged(error)
+            return
+        found = sources.unfit(self._open_connection, self._sources)
+        if not found:
+            raise meaning(error) from None
+        self._leave_out(found)
 
     def close(self) -> None:
         """Let the connection go; relations made from it can't be read any more."""
@@ -306,8 +318,6 @@ def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spil
     ):
         connection.execute(setting)
     sources.attach(connection, found)
-    for view in _DERIVED:
-        connection.execute(view)
 
 
 def _most_memory() -> int:

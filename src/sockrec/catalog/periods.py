@@ -16,9 +16,8 @@ from sockrec.catalog import unsampled
 # number takes half the time of grouping by two names.
 #
 # `base.whole` has the whole samples of each run, in memory: as small as they can be told.
-RUNS: Final = (
-    "CREATE TABLE base.sampled AS SELECT host, recording, began_at, ended_at, complete FROM main.samples",
-    """
+RUNS: Final = """
+CREATE TABLE base.sampled AS SELECT host, recording, began_at, ended_at, complete FROM main.samples;
 CREATE TABLE base.runs AS
 WITH run AS (
     SELECT host, recording, min(began_at) AS began, max(ended_at) AS ended, count(*) AS samples,
@@ -33,15 +32,12 @@ SELECT row_number() OVER () AS run, host, recording, boot, dense_rank() OVER (OR
     lag(last_whole IGNORE NULLS) OVER w AS before_whole,
     lead(first_whole IGNORE NULLS) OVER w AS after_whole
 FROM told
-WINDOW w AS (PARTITION BY host, netns ORDER BY began)
-""",
-    """
+WINDOW w AS (PARTITION BY host, netns ORDER BY began);
 CREATE TABLE base.whole AS
 SELECT r.run, s.began_at, s.ended_at
-FROM base.sampled s JOIN base.runs r ON r.host = s.host AND r.recording = s.recording WHERE s.complete
-""",
-    "DROP TABLE base.sampled",
-)
+FROM base.sampled s JOIN base.runs r ON r.host = s.host AND r.recording = s.recording WHERE s.complete;
+DROP TABLE base.sampled
+"""
 
 # Both bounds of a beginning or an end in a gap come from the samples on both sides of it.
 _BEGAN: Final = """

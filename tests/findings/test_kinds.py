@@ -157,11 +157,6 @@ def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int) -
     assert kinds(tmp_path) == expected
 
 
-def test_every_kind_is_shown_and_nearly_shown() -> None:
-    names = {name for _, expected in SHOWN for name in expected}
-    assert names == {*(kind.name for kind in KINDS), "restart-loop"}
-
-
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from sockrec.query.findings import backlog, leaks, queues, refused, stopped, unsure, wider
+from sockrec.query.findings import (
+    backlog,
+    beacon,
+    growth,
+    leaks,
+    losses,
+    queues,
+    refused,
+    scans,
+    stopped,
+    storm,
+    unsure,
+    wider,
+)
 from sockrec.query.findings.finding import SEVERITIES, Asked, Finding, Kind, Threshold, parse_settings
 
 KINDS: Final = (
@@ -14,9 +27,15 @@ KINDS: Final = (
     queues.UNREAD,
     queues.UNSENT,
     leaks.KIND,
+    growth.KIND,
+    storm.KIND,
     wider.KIND,
+    scans.IN,
+    scans.OUT,
+    beacon.KIND,
     unsure.GAP,
     unsure.STEP,
+    losses.KIND,
 )
 
 

@@ -25,7 +25,7 @@ _STUCK: Final = """
 WITH moved AS (
     SELECT host, recording, socket_id, read_at, {queue} AS queue, snd_wnd, probes, retransmits,
         lag({queue}) OVER readings AS before, lead(read_at) OVER readings AS next_at
-    FROM activity WHERE {queue} IS NOT NULL
+    FROM activity WHERE socket_id IN ({sockets}) AND {queue} IS NOT NULL
     WINDOW readings AS (PARTITION BY host, recording, socket_id ORDER BY read_at)
 ), cut AS (
     SELECT *, sum((queue < coalesce(before, 0) OR coalesce(before, 0) = 0)::INT) OVER (
@@ -39,7 +39,9 @@ WITH moved AS (
 ), alive AS (
     SELECT host, recording, socket_id, protocol, local_address, local_port, remote_address, remote_port,
         arg_max(pid, last_seen) AS pid, {known} AS named, max(last_seen) AS last_seen
-    FROM sockets WHERE protocol = 'tcp' AND remote_port <> 0 AND state IN ('ESTABLISHED', 'CLOSE_WAIT')
+    FROM sockets
+    WHERE socket_id IN ({sockets}) AND protocol = 'tcp' AND remote_port <> 0
+        AND state IN ('ESTABLISHED', 'CLOSE_WAIT')
     GROUP BY ALL
 ), timed AS (
     SELECT s.* EXCLUDE (ended), a.* EXCLUDE (host, recording, socket_id),
@@ -99,10 +101,16 @@ def find_unsent(asked: Asked) -> Iterator[Finding]:
 
 
 def _stuck(asked: Asked, kind: str, queue: str) -> list[dict[str, Any]]:
+    least = asked.threshold(kind, _BYTES)
+    # Few have that much: of these alone the stretches are put together.
+    long = asked.rows(f"SELECT DISTINCT socket_id FROM activity WHERE {queue} >= {least}")
+    if not long:
+        return []
     values = {
+        "sockets": ", ".join(str(row["socket_id"]) for row in long),
         "queue": queue,
         "known": known_as_sql("arg_max(program, last_seen)"),
-        "bytes": str(asked.threshold(kind, _BYTES)),
+        "bytes": str(least),
         "seconds": str(asked.threshold(kind, _SECONDS)),
         "within": asked.within("began", "until"),
     }

@@ -13,7 +13,7 @@ _STEP: Final = Threshold("seconds", 1, "seconds", "less is a clock that is kept 
 _GAPS: Final = """
 SELECT host, why, not_before, not_after, epoch_us(not_after) - epoch_us(not_before) AS took
 FROM gaps
-WHERE {within} AND (why LIKE '%lost' OR epoch_us(not_after) - epoch_us(not_before) >= {seconds} * 1000000)
+WHERE {within} AND why NOT LIKE '%lost' AND epoch_us(not_after) - epoch_us(not_before) >= {seconds} * 1000000
 ORDER BY took DESC
 """
 _STEPS: Final = """
@@ -29,7 +29,7 @@ FROM steps WHERE abs(stepped) >= {seconds} * 1000000 AND {within} ORDER BY began
 
 
 def find_gaps(asked: Asked) -> Iterator[Finding]:
-    """Find the times of which nothing, or not everything, is known: at least `seconds` long, or events lost.
+    """Find the times of which nothing, or not everything, is known, at least `seconds` long.
 
     Nothing that began or ended in them is known better than by their bounds. Of each reason one is told,
     the longest.

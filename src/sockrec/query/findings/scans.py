@@ -1,0 +1,189 @@
+"""Somebody tries one port after the other: a peer on this host, or a program of this host elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sockrec.catalog.sources import literal
+from sockrec.model.programs import known_as_sql
+from sockrec.query.findings.begun import begun
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, process
+
+_PORTS: Final = Threshold(
+    "ports", 5, "ports in a minute", "few clients use so many services of one host, and not all at once"
+)
+_SHARE: Final = Threshold(
+    "share", 50, "per cent of all open ports", "a host of many services has clients of many of them"
+)
+_RESETS: Final = Threshold(
+    "resets", 100, "resets in a minute", "a service that is down is asked by its clients a few times a second"
+)
+_TARGETS: Final = Threshold(
+    "targets", 50, "addresses and ports in a minute", "few programs talk to so many, and most of them answer"
+)
+_IN: Final = """
+WITH {begun}, busy AS (
+    SELECT host, netns, address, epoch_us(not_after) // 60000000 AS minute
+    FROM begun WHERE NOT client GROUP BY ALL HAVING count(*) >= {least}
+), minutes AS (
+    SELECT b.host, b.netns, b.address, count(DISTINCT local_port) AS ports, count(*) AS connections,
+        min(not_before) AS not_before, min(not_after) AS not_after
+    FROM begun b JOIN busy ON busy.host = b.host AND busy.netns = b.netns AND busy.address = b.address
+        AND busy.minute = epoch_us(b.not_after) // 60000000
+    WHERE NOT client GROUP BY b.host, b.netns, b.address, busy.minute
+    HAVING count(DISTINCT local_port) >= {least}
+), open_ AS (
+    SELECT host, netns, count(DISTINCT local_port) AS open_ports FROM sockets
+    WHERE protocol = 'tcp' AND state = 'LISTEN' AND local_address NOT LIKE '127.%' AND local_address <> '::1'
+    GROUP BY ALL
+)
+SELECT m.host, address, max(ports) AS ports, any_value(open_ports) AS open_ports,
+    sum(connections)::BIGINT AS connections,
+    arg_min(not_before, not_after) AS not_before, min(not_after) AS not_after
+FROM minutes m LEFT JOIN open_ o ON o.host = m.host AND o.netns = m.netns
+WHERE ports * 100 >= coalesce(open_ports, 0) * {share}
+GROUP BY m.host, address ORDER BY ports DESC, m.host, address
+"""
+# To who asks a port where nobody listens the kernel answers with a reset (TCP), or that it can't be reached
+# (UDP). Clients of this host that it refused itself have their sockets, and are told as such.
+_CLOSED: Final = """
+WITH readings AS (
+    SELECT host, netns, name, increase, read_before, read_at
+    FROM counters
+    WHERE ((section = 'Tcp' AND name = 'OutRsts') OR (section IN ('Udp', 'Udp6') AND name = 'NoPorts'))
+        AND increase > 0 AND {within}
+), known AS (
+    SELECT host, netns, not_after, row_number() OVER (PARTITION BY host, netns ORDER BY not_after) AS resets
+    FROM base.events WHERE kind = 'closed' AND protocol = 'tcp'
+        AND (cause = 'reset by us' OR (cause = 'refused' AND remote_address = local_address))
+), told AS (
+    SELECT r.*, if(r.name = 'OutRsts', coalesce(until.resets, 0) - coalesce(since.resets, 0), 0) AS resets
+    FROM readings r
+    ASOF LEFT JOIN known until
+        ON until.host = r.host AND until.netns = r.netns AND until.not_after <= r.read_at
+    ASOF LEFT JOIN known since
+        ON since.host = r.host AND since.netns = r.netns AND since.not_after <= r.read_before
+), minutes AS (
+    SELECT host, netns, name, sum(increase - resets)::BIGINT AS answers, min(read_before) AS not_before,
+        min(read_at) AS not_after
+    FROM told GROUP BY host, netns, name, epoch_us(read_at) // 60000000
+)
+SELECT host, name, max(answers) AS answers, arg_max(not_before, answers) AS not_before,
+    arg_max(not_after, answers) AS not_after
+FROM minutes GROUP BY host, name HAVING max(answers) >= {least} ORDER BY host, name
+"""
+_OUT: Final = """
+WITH {begun}, minutes AS (
+    SELECT host, pid, program, epoch_us(not_after) // 60000000 AS minute,
+        count(DISTINCT (address, remote_port)) AS targets, count(DISTINCT address) AS addresses,
+        count(DISTINCT remote_port) AS ports, list(socket_id) FILTER (trying) AS tried,
+        min(not_before) AS not_before, min(not_after) AS not_after
+    FROM begun WHERE client GROUP BY ALL
+    HAVING count(*) >= {least} AND count(DISTINCT (address, remote_port)) >= {least}
+        AND count(*) FILTER (trying) * 2 >= {least}
+), answered AS (
+    SELECT t.host, t.pid, t.minute, count(*) AS answers
+    FROM (SELECT host, pid, minute, unnest(tried) AS socket_id FROM minutes) t
+    SEMI JOIN sockets s ON s.socket_id = t.socket_id AND s.host = t.host AND s.state = 'ESTABLISHED'
+    GROUP BY ALL
+)
+SELECT m.host, m.pid, {known} AS named, max(targets) AS targets, arg_max(addresses, targets) AS addresses,
+    arg_max(ports, targets) AS ports, arg_min(not_before, not_after) AS not_before,
+    min(not_after) AS not_after
+FROM minutes m LEFT JOIN answered a ON a.host = m.host AND a.pid = m.pid AND a.minute = m.minute
+WHERE (len(tried) - coalesce(answers, 0)) * 2 >= targets
+GROUP BY m.host, m.pid, named ORDER BY targets DESC, m.host, m.pid
+"""
+
+
+def find_in(asked: Asked) -> Iterator[Finding]:
+    """Find each peer that used `ports` ports of this host within a minute, and bursts at closed ports.
+
+    The ports are at least `share` of those that are open to others. Who asks a closed port leaves no
+    socket: the kernel answers by itself, and counts its answers. At least `resets` of them in a minute,
+    more than the connections that were reset account for, are a finding without a peer.
+    """
+    sql = _IN.format(
+        begun=begun(asked),
+        least=asked.threshold("scan-in", _PORTS),
+        share=asked.threshold("scan-in", _SHARE),
+    )
+    for row in asked.rows(sql):
+        yield Finding(
+            kind="scan-in",
+            severity="warning",
+            title=f"{row['address']} tries this host's ports",
+            text=(
+                f"{row['address']} connected to {count(row['ports'], 'port')} of this host within a minute;"
+                f" {row['open_ports'] or 0:,} are open to others."
+            ),
+            not_before=row["not_before"],
+            not_after=row["not_after"],
+            host=row["host"],
+            subject=row["address"],
+            numbers={"ports": row["ports"], "connections": row["connections"]},
+            look="sockrec events",
+            sql=(
+                "SELECT opened_not_after, local_port, bytes_received, how FROM connections WHERE"
+                f" role = 'server' AND replace(remote_address, '::ffff:', '') = {literal(row['address'])}"
+                " ORDER BY opened_not_after"
+            ),
+        )
+    sql = _CLOSED.format(within=asked.within("read_at", "read_at"), least=asked.threshold("scan-in", _RESETS))
+    for row in asked.rows(sql):
+        kind = "tcp" if row["name"] == "OutRsts" else "udp"
+        yield Finding(
+            kind="scan-in",
+            severity="warning",
+            title=f"somebody asks {kind} ports where nobody listens",
+            text=(
+                f"{count(row['answers'], 'time')} within a minute the kernel answered that nobody listens"
+                f" there ({row['name']}); who asked leaves no socket."
+            ),
+            not_before=row["not_before"],
+            not_after=row["not_after"],
+            host=row["host"],
+            subject=f"{kind} ports of this host",
+            numbers={"answers": row["answers"], "counter": row["name"]},
+            look=f"sockrec rates --counter {row['name']}",
+            sql=(
+                "SELECT read_at, section, value, increase FROM counters"
+                f" WHERE name = {literal(row['name'])} AND increase > 0 ORDER BY read_at"
+            ),
+        )
+
+
+def find_out(asked: Asked) -> Iterator[Finding]:
+    """Find each process that tried `targets` addresses and ports within a minute, half of them in vain.
+
+    A crawler or a mail server talks to as many; most of theirs answer.
+    """
+    sql = _OUT.format(
+        begun=begun(asked), known=known_as_sql("m.program"), least=asked.threshold("scan-out", _TARGETS)
+    )
+    for row in asked.rows(sql):
+        who = process(row["pid"], row["named"])
+        peers = "one address" if row["addresses"] == 1 else f"{row['addresses']:,} addresses"
+        tried = f"{count(row['ports'], 'port')} of {peers}"
+        pid = "pid IS NULL" if row["pid"] is None else f"pid = {row['pid']}"
+        yield Finding(
+            kind="scan-out",
+            severity="warning",
+            title=f"{row['named'] or row['pid'] or 'somebody'} tries the ports of others",
+            text=f"{who} asked {tried} within a minute; at least half of them did not answer, or refused.",
+            not_before=row["not_before"],
+            not_after=row["not_after"],
+            host=row["host"],
+            subject=who,
+            numbers={"targets": row["targets"], "addresses": row["addresses"], "ports": row["ports"]},
+            look="sockrec traffic --by process; sockrec events",
+            sql=(
+                "SELECT opened_not_after, remote_address, remote_port, established, how FROM connections"
+                f" WHERE role = 'client' AND {pid} ORDER BY opened_not_after"
+            ),
+        )
+
+
+IN: Final = Kind("scan-in", find_in, (_PORTS, _SHARE, _RESETS))
+OUT: Final = Kind("scan-out", find_out, (_TARGETS,))

@@ -22,19 +22,16 @@ def listening(part: Part, *ports: int, **columns: Any) -> None:
 def accepted(part: Part, times: list[float], *, address: str = "10.0.0.9", **columns: Any) -> None:
     """Connections of a peer to port 7071 that events told of, no sample."""
     for number, at in enumerate(times):
-        row = {
-            "local_port": 7071,
-            "remote_address": address,
-            "remote_port": 40_000 + number,
-            "role": "server",
-        }
-        part.closed(1000 + len(part.rows["events"]), at, at + 0.1, **(row | columns))
+        row: dict[str, Any] = {"local_port": 7071, "remote_address": address, "role": "server"}
+        row |= {"remote_port": 40_000 + number} | columns
+        part.closed(1000 + len(part.rows["events"]), at, at + 0.1, **row)
 
 
 def called(part: Part, times: list[float], address: str = "203.0.113.9", **columns: Any) -> None:
     """Connections of a program of this host to port 443 of a peer."""
-    row = {"remote_address": address, "remote_port": 443, "role": "client", "program": "agent", "pid": 77}
-    accepted(part, times, **(row | {"local_port": 50_000} | columns))
+    row: dict[str, Any] = {"remote_port": 443, "role": "client", "local_port": 50_000}
+    row |= {"program": "agent", "pid": 77} | columns
+    accepted(part, times, address=address, **row)
 
 
 def burst(part: Part, size: int, usual: int = 5, **columns: Any) -> None:

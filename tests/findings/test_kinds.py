@@ -14,6 +14,7 @@ from sockrec.query.findings import KINDS, parse_settings
 from tests.catalog.captures import Part, us
 from tests.catalog.captures import began as at
 from tests.findings.asking import found, kinds
+from tests.support.confusion import BY_HAND, Judge, by_kinds
 
 
 def stops(part: Part) -> None:
@@ -135,16 +136,20 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(SHOWN)))
-def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int) -> None:
+def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int, judge: Judge) -> None:
     make, expected = SHOWN[number]
     part = Part(tmp_path, 0, 60)
     make(part)
     part.write()
-    assert kinds(tmp_path) == expected
+    told = kinds(tmp_path)
+    judge(by_kinds(BY_HAND, told, expected))
+    assert told == expected
 
 
 def test_every_kind_is_shown_and_nearly_shown() -> None:
-    modules = [import_module(f"{__package__}.{file.stem}") for file in Path(__file__).parent.glob("test_*.py")]
+    modules = [
+        import_module(f"{__package__}.{file.stem}") for file in Path(__file__).parent.glob("test_*.py")
+    ]
     cases = [case for module in modules for case in getattr(module, "SHOWN", [])]
     names = {name for _, expected in cases for name in expected}
     assert names == {*(kind.name for kind in KINDS), "restart-loop"}

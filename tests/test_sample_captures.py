@@ -17,7 +17,7 @@ from tests.support import command, console
 
 FOLDER = Path(__file__).parents[1] / "sample_captures"
 CAPTURE = FOLDER / "port-7071" / "capture"
-TRUTH: list[dict[str, Any]] = json.loads((FOLDER / "port-7071" / "truth.json").read_text())
+TRUTH: list[dict[str, Any]] = json.loads((FOLDER / "port-7071" / "truth.json").read_text())["moments"]
 STOPPED = "port 7071 stopped listening"
 SECOND = timedelta(seconds=1)
 

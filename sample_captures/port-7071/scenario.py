@@ -1,6 +1,6 @@
 """Make this capture anew: a service that crashes and is restarted 20 s later, for real.
 
-    sudo python sample_captures/port-7071/scenario.py
+    sudo python -m sample_captures.port-7071.scenario
 
 `myapp` listens on 10.0.0.5:7071 in a network namespace of its own; three clients use it; it dies of
 SIGSEGV; its supervisor starts it again 20 s later. Beside it a quiet service runs all the time. The
@@ -9,7 +9,6 @@ real recorder records into `capture/`; what really happened is written to `truth
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -17,11 +16,16 @@ import sys
 import time
 from pathlib import Path
 
+from sample_captures.stage import Act, told, write_truth
 from sockrec.demo import namespace
 from sockrec.demo.incident import Incident
 
 HERE = Path(__file__).parent
 CAPTURE = HERE / "capture"
+STORY = (
+    "myapp on port 7071 is killed by SIGSEGV and started again 20 s later; its clients are refused in"
+    " between; metricsd on port 9100 runs through it all"
+)
 CLIENTS = ("10.0.0.21", "10.0.0.22", "10.0.0.23")
 
 
@@ -55,7 +59,7 @@ def main() -> None:
             incident.start()
             time.sleep(25)
             recorder.send_signal(signal.SIGINT)
-    truth = [
+    moments = [
         {
             "what": f"port 7071 {moment.what}",
             "not_before": moment.not_before.isoformat(),
@@ -65,7 +69,23 @@ def main() -> None:
         }
         for moment in incident.truth
     ]
-    (HERE / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    _, stop, start = incident.truth
+    dies, away = (Act(stop.not_before, until.not_after) for until in (stop, start))
+    findings = [
+        told(
+            "listener-stopped",
+            dies,
+            about=["7071", f"myapp[{stop.pid}]"],
+            cause=["was killed by SIGSEGV", f"Then myapp[{start.pid}] did"],
+        ),
+        told(
+            "connections-refused",
+            away,
+            about=["10.0.0.5:7071"],
+            cause=["3 processes of client", "nobody listened"],
+        ),
+    ]
+    write_truth(HERE, STORY, findings, {}, moments=moments)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import questions, timing
 from benchmarks.inside import in_namespaces
 from benchmarks.populations import Population
 from benchmarks.scale import Scale
 from benchmarks.timing import BenchmarkError, TookTooLongError
-
-from benchmarks import __main__ as benchmarks
-from benchmarks import questions, timing
 
 SMALL = Scale(
     name="small",

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from benchmarks.populations import Population
 
+from benchmarks.populations import Population
 from tests.events.recorded import one, recorded, rows
 from tests.faults.scale import cases, figures
 from tests.faults.vitals import Vitals

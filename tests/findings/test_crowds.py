@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.catalog.captures import Part, began, ended
-from tests.findings.test_kinds import found
+from tests.findings.asking import found
+from tests.support.confusion import BY_HAND, Judge, by_kinds
 
 LENGTH = 120
 
@@ -170,13 +171,15 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(SHOWN)))
-def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int) -> None:
+def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int, judge: Judge) -> None:
     make, expected = SHOWN[number]
     part = Part(tmp_path, 0, LENGTH)
     make(part)
     part.write()
     answer = found(tmp_path)
-    assert [one.kind for one in answer] == expected, answer
+    told = [one.kind for one in answer]
+    judge(by_kinds(BY_HAND, told, expected))
+    assert told == expected, answer
     for one in answer:
         assert one.not_after <= ended(LENGTH)
 

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sockrec.catalog import open_catalog
 from sockrec.errors import UsageError
-from sockrec.query.findings import KINDS, Asked, Finding, diagnose, parse_settings
+from sockrec.query.findings import KINDS, parse_settings
 from tests.catalog.captures import Part, us
 from tests.catalog.captures import began as at
-
-
-def found(root: Path, **asked: Any) -> list[Finding]:
-    """Return what is found; the SQL of each finding must show something."""
-    with open_catalog(root) as catalog:
-        answer = diagnose(Asked(catalog, **asked))
-        for one in answer:
-            catalog.check(one.sql)
-            assert catalog.rows(one.sql), one.sql
-            assert one.not_before is None or one.not_before <= one.not_after
-        return answer
-
-
-def kinds(root: Path, **asked: Any) -> list[str]:
-    return [one.kind for one in found(root, **asked)]
+from tests.findings.asking import found, kinds
+from tests.support.confusion import BY_HAND, Judge, by_kinds
 
 
 def stops(part: Part) -> None:
@@ -149,12 +136,23 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
 
 
 @pytest.mark.parametrize("number", range(len(SHOWN)))
-def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int) -> None:
+def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int, judge: Judge) -> None:
     make, expected = SHOWN[number]
     part = Part(tmp_path, 0, 60)
     make(part)
     part.write()
-    assert kinds(tmp_path) == expected
+    told = kinds(tmp_path)
+    judge(by_kinds(BY_HAND, told, expected))
+    assert told == expected
+
+
+def test_every_kind_is_shown_and_nearly_shown() -> None:
+    modules = [
+        import_module(f"{__package__}.{file.stem}") for file in Path(__file__).parent.glob("test_*.py")
+    ]
+    cases = [case for module in modules for case in getattr(module, "SHOWN", [])]
+    names = {name for _, expected in cases for name in expected}
+    assert names == {*(kind.name for kind in KINDS), "restart-loop"}
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,25 @@
 """Commands shown in Markdown with their output: run again, to be compared or stored anew.
 
 A block begins with ```` ```console ````; in it, `$ ` goes before a command and its output follows, up to
-the next command. Commands run in the folder of the file. `python -m tests.support.console FILE ...`
-stores what they print now.
+the next command. A quote that is open goes on in the next lines, `| head -5` shows the first lines alone,
+and a command that finds nothing shows what it says then. Commands run in the folder of the file; those of
+`docs/` in the one above it, where a reader of the repository stands. `python -m tests.support.console
+FILE ...` stores what they print now.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.command import CLEAN, SOCKREC
+from tests.support import warm
+from tests.support.command import CLEAN
 
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+_NOTHING_FOUND = 1
 
 
 def fresh(page: Path) -> str:
@@ -23,22 +27,43 @@ def fresh(page: Path) -> str:
 
     Raises `AssertionError` if a command fails or is not sockrec.
     """
-    return _BLOCK.sub(lambda block: f"```console\n{_run(block[1], page.parent)}```", page.read_text())
+    folder = page.resolve().parent
+    if folder.name == "docs":
+        folder = folder.parent
+    return _BLOCK.sub(lambda block: f"```console\n{_run(block[1], folder)}```", page.read_text())
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page, in its order."""
+    return [command for block in _BLOCK.findall(page.read_text()) for command in _commands(block)]
 
 
 def _run(block: str, folder: Path) -> str:
-    commands = [line for line in block.splitlines() if line.startswith("$ ")]
-    return "\n".join(f"{command}\n{_output(command, folder)}" for command in commands)
+    return "\n".join(f"$ {command}\n{_output(command, folder)}" for command in _commands(block))
+
+
+def _commands(block: str) -> Iterator[str]:
+    lines = iter(block.splitlines())
+    for line in lines:
+        if line.startswith("$ "):
+            command = line.removeprefix("$ ")
+            while command.count('"') % 2:
+                command += f"\n{next(lines)}"
+            yield command
 
 
 def _output(command: str, folder: Path) -> str:
-    program, *words = shlex.split(command.removeprefix("$ "))
+    program, *words = shlex.split(command)
     assert program == "sockrec", f"{command}: only sockrec is run"
-    done = subprocess.run(
-        [SOCKREC, *words], cwd=folder, env=CLEAN, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, ""), f"{command}: {done.stderr}"
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    most = None
+    if words[-3:-1] == ["|", "head"]:
+        most = int(words[-1].removeprefix("-"))
+        words = words[:-3]
+    done = warm.run(words, CLEAN, folder=folder)
+    out, said = done.out.decode(), done.err.decode()
+    found_nothing = done.status == _NOTHING_FOUND and not out
+    assert found_nothing or (done.status, said) == (0, ""), f"{command}: {said}"
+    return "".join(f"{line.rstrip()}\n" for line in (out or said).splitlines()[:most])
 
 
 if __name__ == "__main__":

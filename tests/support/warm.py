@@ -67,15 +67,24 @@ class Shown:
 _idle: list[subprocess.Popen[str]] = []
 
 
-def run(words: Sequence[str], env: Mapping[str, str], stdin: str = "", seconds: int = 120) -> Shown:
-    """Run the command; one that takes longer than so many seconds ends with the status of SIGALRM."""
+def run(
+    words: Sequence[str],
+    env: Mapping[str, str],
+    stdin: str = "",
+    seconds: int = 120,
+    folder: Path | None = None,
+) -> Shown:
+    """Run the command, in the current folder unless another is named.
+
+    One that takes longer than so many seconds ends with the status of SIGALRM.
+    """
     try:
         server = _idle.pop()
     except IndexError:
         server = _start()
     assert server.stdin is not None
     assert server.stdout is not None
-    server.stdin.write(json.dumps([list(words), stdin, dict(env), str(Path.cwd()), seconds]) + "\n")
+    server.stdin.write(json.dumps([list(words), stdin, dict(env), str(folder or Path.cwd()), seconds]) + "\n")
     server.stdin.flush()
     status, out, err, took, peak = json.loads(server.stdout.readline())
     _idle.append(server)

@@ -68,10 +68,14 @@ def wall(call: Callable[[], object]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a command took, its children included: seconds of CPU (user and system) and on the clock."""
+    """What a command took, its children included: seconds of CPU (user and system) and on the clock.
+
+    `memory` is the most that it held at once, bytes.
+    """
 
     cpu: float
     wall: float
+    memory: int = 0
 
 
 def command(words: Sequence[str], seconds: float = 120, accept: Sequence[int] = (0,)) -> Cost:
@@ -99,7 +103,7 @@ def command(words: Sequence[str], seconds: float = 120, accept: Sequence[int] = 
         raise TookTooLongError(f"{' '.join(words)[:80]} was not done within {seconds:g} s")
     if code not in accept:
         raise BenchmarkError(f"{' '.join(words)[:80]} ended with {code}")
-    return Cost(usage.ru_utime + usage.ru_stime, took)
+    return Cost(usage.ru_utime + usage.ru_stime, took, usage.ru_maxrss << 10)
 
 
 def _round(value: float, digits: int) -> str:

@@ -1,6 +1,6 @@
 """Questions on a capture of a day: in a warm process, as a cold command, and with grep over netstat's text.
 
-`python -m benchmarks.questions CAPTURE NAME` asks one of them in a process of its own and prints the
+`python -m benchmarks.questions CAPTURE NAME TIMES` asks one of them in a process of its own and prints the
 seconds of each time as JSON.
 """
 
@@ -31,7 +31,6 @@ from benchmarks.timing import BenchmarkError, Series, TookTooLongError, say
 CACHE: Final = ROOT / ".cache" / "benchmarks"
 _DAY_SECONDS: Final = 86_400
 _PATIENCE: Final = 60
-_ROUNDS: Final = 5
 _ENOUGH_SECONDS: Final = 8
 _TEXTS: Final = 5
 _MOST_WARM: Final = 0.1
@@ -86,7 +85,8 @@ def run(scale: Scale) -> Findings:
     taken: dict[str, Taken] = {}
     for name, (_, words) in _QUESTIONS.items():
         say(f"questions: {name}")
-        warm, cold = _warm(capture, name), _cold(capture, words)
+        warm = _warm(capture, name, scale.question_rounds)
+        cold = _cold(capture, words, scale.question_rounds)
         taken[name] = warm, cold
         rows.append((f"`{name}`" if "(" not in name else name, _ms(warm), _ms(cold)))
     say("questions: grep")
@@ -143,9 +143,9 @@ def _ms(series: Series | None) -> str:
     return f"over {_PATIENCE * 1000:,}" if series is None else series.ms()
 
 
-def _warm(capture: Path, name: str) -> Series | None:
+def _warm(capture: Path, name: str, rounds: int) -> Series | None:
     """Ask in a process that has asked it before; None if that takes too long."""
-    words = [sys.executable, "-m", "benchmarks.questions", str(capture), name]
+    words = [sys.executable, "-m", "benchmarks.questions", str(capture), name, str(rounds)]
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_PATIENCE, cwd=ROOT, check=True)
     except subprocess.TimeoutExpired:
@@ -153,11 +153,11 @@ def _warm(capture: Path, name: str) -> Series | None:
     return Series(tuple(json.loads(done.stdout)))
 
 
-def _cold(capture: Path, words: list[str]) -> Series | None:
+def _cold(capture: Path, words: list[str], rounds: int) -> Series | None:
     """Ask by a command, in a new process each time; None if that takes too long."""
     taken: list[float] = []
     try:
-        while len(taken) < _ROUNDS and sum(taken) < _ENOUGH_SECONDS:
+        while len(taken) < rounds and sum(taken) < _ENOUGH_SECONDS:
             taken.append(_command(capture, words).wall)
     except TookTooLongError:
         return None
@@ -169,13 +169,13 @@ def _command(capture: Path, words: list[str]) -> timing.Cost:
     return timing.command([SOCKREC, words[0], "-C", str(capture), *words[1:]], _PATIENCE, accept=(0, 1))
 
 
-def _ask(capture: Path, name: str) -> list[float]:
+def _ask(capture: Path, name: str, rounds: int) -> list[float]:
     question, _ = _QUESTIONS[name]
     taken: list[float] = []
     with sockrec.open(capture) as opened:
         began = time.perf_counter()
         first = timing.wall(lambda: question(opened))
-        while len(taken) < _ROUNDS and time.perf_counter() - began + first < _ENOUGH_SECONDS:
+        while len(taken) < rounds and time.perf_counter() - began + first < _ENOUGH_SECONDS:
             taken.append(timing.wall(lambda: question(opened)))
     return taken or [first]
 
@@ -252,4 +252,4 @@ def _fingerprint() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_ask(Path(sys.argv[1]), sys.argv[2])))
+    print(json.dumps(_ask(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

@@ -24,6 +24,8 @@ class Scale:
     hours: float
     """Length of the generated capture."""
     day_sockets: int
+    question_rounds: int
+    """Times that each question is asked, at most."""
     startup_rounds: int
     kept_seconds: int
     """Length of the recording that keeps to its budget."""
@@ -48,6 +50,7 @@ FULL: Final = Scale(
     text_samples=20,
     hours=24,
     day_sockets=10_000,
+    question_rounds=5,
     startup_rounds=9,
     kept_seconds=300,
     event_rounds=3,
@@ -66,6 +69,7 @@ QUICK: Final = Scale(
     text_samples=5,
     hours=0.1,
     day_sockets=10_000,
+    question_rounds=3,
     startup_rounds=3,
     kept_seconds=30,
     event_rounds=1,

@@ -25,6 +25,7 @@ SMALL = Scale(
     text_samples=2,
     hours=0.02,
     day_sockets=200,
+    question_rounds=1,
     startup_rounds=1,
     kept_seconds=14,
     event_rounds=1,

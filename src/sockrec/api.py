@@ -22,6 +22,7 @@ from sockrec.catalog import times as _times
 from sockrec.catalog.sources import literal
 from sockrec.errors import UsageError
 from sockrec.model import durations, timeexpr, timetext
+from sockrec.query import baseline as _baseline
 from sockrec.query import diff as _diff
 from sockrec.query import events as _events
 from sockrec.query import findings as _findings
@@ -31,6 +32,7 @@ from sockrec.query import rate_names as _rate_names
 from sockrec.query import rates as _rates
 from sockrec.query import top as _top
 from sockrec.query import traffic as _traffic
+from sockrec.query.baseline import seen as _seen
 from sockrec.query.info import info as _info
 from sockrec.query.port import port as _port
 from sockrec.query.when import when as _when
@@ -39,6 +41,7 @@ from sockrec.render.names import Names
 from sockrec.render.netstat import netstat_text
 from sockrec.render.netstat_flags import parse_flags
 from sockrec.replay.moment import Moments
+from sockrec.store import baselines as _baselines
 from sockrec.store.locate import locate
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from sockrec.model.baseline import Baseline
     from sockrec.query.diff import Difference
     from sockrec.query.findings import Finding
     from sockrec.store.damage import Damage
@@ -135,14 +139,38 @@ class Capture:
         last: Moment | None = None,
         host: str | None = None,
         settings: Sequence[str] = (),
+        baseline: Baseline | None = None,
     ) -> list[Finding]:
         """Return what happened (`sockrec.query.findings.Finding`), the most telling first.
 
         `settings` are thresholds, such as `"close-wait.sockets=50"`. Raises `UsageError` for what is none.
+        With a `baseline` (`sockrec.baseline`) it tells what that does not have, too.
         """
         first_us, last_us = self._us(first), self._us(last)
         wanted = _findings.parse_settings(settings, _findings.KINDS)
-        return _findings.diagnose(_findings.Asked(self._catalog, first_us, last_us, host, wanted))
+        return _findings.diagnose(_findings.Asked(self._catalog, first_us, last_us, host, wanted, baseline))
+
+    def baseline(
+        self, first: Moment | None = None, last: Moment | None = None, host: str | None = None
+    ) -> Baseline:
+        """Return what a host had open (`sockrec.model.baseline.Baseline`); `added` makes one of two.
+
+        The host has to be named where several are recorded. Raises `NothingMatchedError` if nothing was
+        recorded in that time.
+        """
+        return _baseline.learn(self._catalog, self._span(first, last, host))
+
+    def baseline_diff(
+        self,
+        baseline: Baseline,
+        first: Moment | None = None,
+        last: Moment | None = None,
+        host: str | None = None,
+    ) -> list[_baseline.Difference]:
+        """Return how what a host had open differs from a baseline (`sockrec.query.baseline.Difference`)."""
+        span = self._span(first, last, host)
+        now = _baseline.learn(self._catalog, span)
+        return _baseline.differences(baseline, now, _seen.facts(self._catalog), span.host or "")
 
     def diff(
         self,
@@ -332,6 +360,9 @@ class Capture:
         every_us = None if every is None else durations.parse(every)
         return first_us, every_us, _rates.ahead_us(began if first_us is None else first_us, self.zone)
 
+    def _span(self, first: Moment | None, last: Moment | None, host: str | None) -> _baseline.Span:
+        return _baseline.Span(Moments(self._catalog, host).host, self._us(first), self._us(last))
+
     def _us(self, moment: Moment | None) -> int | None:
         return None if moment is None else timetext.from_datetime(self._moment(moment))
 
@@ -353,3 +384,8 @@ def open(path: str | Path | None = None) -> Capture:  # noqa: A001 - `sockrec.op
     Raises `sockrec.errors.CaptureError` if there is none, or nothing of it can be read.
     """
     return Capture(open_catalog(locate(None if path is None else Path(path))))
+
+
+def baseline(path: str | Path) -> Baseline:
+    """Return a baseline from its file; raises `sockrec.errors.UsageError` if it is none, with the line."""
+    return _baselines.read(Path(path))

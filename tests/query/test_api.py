@@ -149,3 +149,20 @@ def test_zones_unknown_here_are_utc(tmp_path: Path) -> None:
     with sockrec.open(tmp_path) as found:
         assert found.time("10:32:01") == began(1)
         assert found.zone == UTC
+
+
+def test_a_baseline_is_learned_compared_and_used(capture: sockrec.Capture, tmp_path: Path) -> None:
+    file = tmp_path / "host.toml"
+    with capture:
+        usual = capture.baseline()
+        assert [(one.port, one.program) for one in usual.listens] == [(7071, "myapp")]
+        assert capture.baseline_diff(usual) == []
+        file.write_text('schema = 1\n[[listens]]\nprotocol = "tcp"\nport = 80\n')
+        (new, gone) = capture.baseline_diff(sockrec.baseline(file), "start", "end")
+        assert (new.what, new.entry.port, gone.what, gone.entry.port) == ("new", 7071, "gone", 80)
+        kinds = {one.kind for one in capture.diagnose(baseline=sockrec.baseline(file))}
+        assert kinds == {"listener-stopped", "new-listener"}
+        with pytest.raises(UsageError):
+            capture.baseline(host="nobody")
+    with pytest.raises(UsageError, match="can't read"):
+        sockrec.baseline(tmp_path / "none.toml")

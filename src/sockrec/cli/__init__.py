@@ -19,6 +19,7 @@ def make_app() -> typer.Typer:
     import typer
 
     from sockrec.cli import (
+        baseline,
         demo,
         diagnose,
         diff,
@@ -68,6 +69,7 @@ def make_app() -> typer.Typer:
         port,
         lifecycle,
         diff,
+        baseline,
         events,
         rates,
         traffic,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,12 @@ def diagnose(
     list_: Annotated[
         bool, typer.Option("--list", help="Show what is looked for, with the thresholds, and end.")
     ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is usual, as `sockrec baseline save` writes it: tells what is not in it, too."
+        ),
+    ] = None,
     host: HostOption = None,
     capture: CaptureOption = None,
     format_: Annotated[
@@ -59,6 +66,7 @@ def diagnose(
     from sockrec.model import timeexpr
     from sockrec.query import findings, nothing, rate_names
     from sockrec.render import findings as render
+    from sockrec.store import baselines
 
     _capture.check_format(format_, "text")
     settings = findings.parse_settings(set_ or [], findings.KINDS)
@@ -73,6 +81,7 @@ def diagnose(
         ]
         _capture.write(render.kinds(listed))
         return
+    usual = None if baseline is None else baselines.read(baseline)
     with _capture.opened(capture) as catalog:
         zone = _capture.zone(catalog, tz)
         context = times.context(catalog, zone, time.time_ns() // 1000)
@@ -82,7 +91,8 @@ def diagnose(
         )
         if first is not None and last is not None and last < first:
             raise UsageError("--to is before --from")
-        rows = [_row(one) for one in findings.diagnose(findings.Asked(catalog, first, last, host, settings))]
+        asked = findings.Asked(catalog, first, last, host, settings, usual)
+        rows = [_row(one) for one in findings.diagnose(asked)]
         if not rows:
             raise NothingMatchedError(f"nothing found; {nothing.recorded(catalog, zone)}")
         if format_ == "text":

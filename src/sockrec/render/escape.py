@@ -1,11 +1,11 @@
-r"""Text from hostile processes made harmless: for terminals, spreadsheets, Markdown and JSON.
+r"""Text from hostile processes made harmless: for terminals, spreadsheets, Markdown, JSON and TOML.
 
 It is stored as the kernel gave it and made harmless where it is shown, in a pipe and in a file as on a
 terminal: what a pipe holds is shown by the next program, and a file by the next `cat`.
 
-JSON, Parquet and Arrow hold every text exactly. Tables, CSV and Markdown are to be looked at: a character
-that steers is written as `\x1b`, which a text may have held as these four letters too. A formula in CSV can
-be read back (`spreadsheet`).
+JSON, TOML, Parquet and Arrow hold every text exactly. Tables, CSV and Markdown are to be looked at: a
+character that steers is written as `\x1b`, which a text may have held as these four letters too. A formula
+in CSV can be read back (`spreadsheet`).
 """
 
 from __future__ import annotations
@@ -69,3 +69,17 @@ def json_text(text: str) -> str:
         return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
     return _CONTROL.sub(escaped, text)
+
+
+def toml_text(text: str) -> str:
+    r"""Return text as a string of TOML, quotes included: the same value in one line that steers nothing.
+
+    TOML knows no `\x1b`: it is `\u001b`.
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    plain = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{_CONTROL.sub(escaped, plain)}"'

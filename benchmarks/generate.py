@@ -40,6 +40,8 @@ _LISTENERS: Final = 50
 _PROGRAMS: Final = ("nginx", "postgres", "java", "redis-server", "envoy", "node", "gunicorn", "haproxy")
 _READ_US: Final = 5_000
 _PEERS: Final = 4_000
+_NEAREST_US: Final = 200
+_FARTHEST_US: Final = 60_000
 
 
 class Day:
@@ -121,12 +123,19 @@ class Day:
             sockets.activity[FIELD[name], rows] = NULL
         for name, value in {"rcvbuf": 131_072, "sndbuf": 2_626_560, "snd_mss": 1448, "pmtu": 1500}.items():
             sockets.activity[FIELD[name], rows] = value
-        sockets.activity[FIELD["rtt_us"], rows] = random.integers(100, 90_000, len(rows))
+        sockets.activity[FIELD["rtt_us"], rows] = self._round_trips(rows)
+
+    def _round_trips(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return how long one takes: each peer's own time, more or less."""
+        third, fourth = (self._all.remote[rows, place].astype(np.int64) for place in (2, 3))
+        usual = _NEAREST_US + (third * 251 + fourth) * 7919 % _FARTHEST_US
+        took: npt.NDArray[np.int64] = (usual * self._random.uniform(0.8, 1.3, len(rows))).astype(np.int64)
+        return took
 
     def _move(self, rows: npt.NDArray[np.int64]) -> None:
         activity, random = self._all.activity, self._random
         activity[FIELD["recv_q"], rows] = random.integers(0, 3, len(rows)) * 512
-        activity[FIELD["rtt_us"], rows] = random.integers(100, 90_000, len(rows))
+        activity[FIELD["rtt_us"], rows] = self._round_trips(rows)
         for name, most in {
             "bytes_sent": 90_000,
             "bytes_received": 9_000,

@@ -7,9 +7,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import programs
 from tests.support.command import recording, sockrec, wait_for_samples
 from tests.support.loads import veth
+
+pytestmark = pytest.mark.moments
 
 CLOSED = 200
 # Calls a peer that is not of a private network at even times, half a second apart.
@@ -69,7 +73,7 @@ def test_an_incident_of_crowds(tmp_path: Path) -> None:
                     with socket.socket() as one:
                         one.connect_ex(("10.78.0.1", port))
             running.append(programs.start(near, "curious", CURIOUS))
-            wait_for_samples(capture, 90)
+            wait_for_samples(capture, 90, 120)
         for program in running:
             programs.end(program)
     leaky, curious = running[2], running[3]

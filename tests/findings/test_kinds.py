@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (stops_and_comes_back, ["listener-stopped"]),
     (restarts_thrice, ["restart-loop"]),
     (taken_over, []),
-    (moves_to_all_addresses, ["listens-wider", "listener-stopped"]),
+    (moves_to_all_addresses, ["listens-wider"]),
     (lambda part: refused(part, 5), ["connections-refused"]),
     (lambda part: refused(part, 4), []),
     (lambda part: waiting(part, 8), ["accept-queue-full"]),
@@ -156,20 +157,41 @@ def test_every_kind_is_shown_and_nearly_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "reason"),
+    ("columns", "reason", "title"),
     [
-        ({"snd_wnd": 0}, "peer does not read"),
-        ({"snd_wnd": 500, "probes": 2}, "peer does not read"),
-        ({"snd_wnd": 500, "retransmits": 4}, "no answer"),
-        ({"snd_wnd": 500}, "peer is slow"),
+        ({"snd_wnd": 0}, "peer does not read", "does not read"),
+        ({"snd_wnd": 500, "probes": 2}, "peer does not read", "does not read"),
+        ({"snd_wnd": 500, "retransmits": 4}, "no answer", "does not answer"),
+        ({"snd_wnd": 500}, "peer is slow", "is slow"),
     ],
 )
-def test_why_a_send_queue_stands_is_told_apart(tmp_path: Path, columns: dict[str, int], reason: str) -> None:
+def test_why_a_send_queue_stands_is_told_apart(
+    tmp_path: Path, columns: dict[str, int], reason: str, title: str
+) -> None:
     part = Part(tmp_path, 0, 60)
     unsent(part, **columns)
     part.write()
     (one,) = found(tmp_path)
     assert one.numbers["reason"] == reason
+    assert one.title == f"10.0.0.9:40011 {title}"
+
+
+@pytest.mark.parametrize(("first", "not_before"), [((0, 0), at(0)), ((5, 5_000), at(3)), ((0, 5_000), None)])
+def test_when_a_queue_began_to_stand_has_bounds(
+    tmp_path: Path, first: tuple[int, int], not_before: datetime | None
+) -> None:
+    """Since the reading before, or since the connection was opened; unknown if recording began with it."""
+    part = Part(tmp_path, 0, 60)
+    part.socket(1, 0, 60, "found", "stopped")
+    opened = first == (5, 5_000)
+    part.connection(11, 4 if opened else 0, 60, "opened" if opened else "found", "stopped")
+    second, queue = first
+    part.active(11, second, recv_q=queue, send_q=0)
+    part.active(11, 7, recv_q=5_000, send_q=0)
+    part.write()
+    (one,) = found(tmp_path)
+    assert (one.kind, one.not_before) == ("unread", not_before)
+    assert one.not_after == at(second if queue else 7)
 
 
 def test_a_restart_tells_its_downtime_and_a_stop_is_worse(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ class Verdict:
 
     def check(self) -> None:
         """Raise `AssertionError` unless all is told that is so, and nothing else."""
-        assert not self.missed, f"not told: {', '.join(self.missed)}"
-        assert not self.wrong, f"told, and not so: {', '.join(self.wrong)}"
+        problems = {"not told": self.missed, "told, and not so": self.wrong}
+        assert not any(problems.values()), problems
 
 
 Judge = Callable[[Verdict], None]

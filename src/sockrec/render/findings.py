@@ -21,7 +21,9 @@ def text(rows: Sequence[Row], zone: tzinfo, *, name_host: bool = False) -> str:
         host = f" on {row['host']}" if name_host else ""
         lines = [
             f"{row['severity']}: {row['title']}{host}",
-            *textwrap.wrap(row["text"], _WIDTH, initial_indent="  ", subsequent_indent="  "),
+            *textwrap.wrap(
+                row["text"], _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+            ),
             f"  {_when(row, zone)}",
             f"  look: {row['look']}",
         ]

@@ -77,7 +77,7 @@ def find(asked: Asked) -> Iterator[Finding]:
             host=row["host"],
             subject=f"{who} to tcp {place}",
             numbers={"calls": row["calls"], "interval_us": row["space"], "port": row["port"]},
-            look="sockrec traffic --by peer; sockrec events",
+            look=f"sockrec events --peer {place}; sockrec traffic --by peer",
             sql=(
                 "SELECT opened_not_after, pid, program, bytes_sent, bytes_received FROM connections"
                 f" WHERE role = 'client' AND remote_port = {row['port']}"

@@ -12,6 +12,7 @@ from sockrec.errors import UsageError
 
 if TYPE_CHECKING:
     from sockrec.catalog import Catalog
+    from sockrec.model.baseline import Baseline
 
 SEVERITIES: Final = ("critical", "warning", "notice")
 """Something does not work; something will not for long, or is slow; something to know."""
@@ -65,7 +66,8 @@ class Kind:
 class Asked:
     """A capture and the time asked about, microseconds UTC; None is the beginning or the end.
 
-    `settings` has thresholds by `kind.name`, where they are not the default.
+    `settings` has thresholds by `kind.name`, where they are not the default; `baseline` is what is usual, if
+    that is known.
     """
 
     catalog: Catalog
@@ -73,6 +75,8 @@ class Asked:
     last_us: int | None = None
     host: str | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    baseline: Baseline | None = None
+    _shared: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     def threshold(self, kind: str, threshold: Threshold) -> float:
         """Return what a threshold is set to."""
@@ -82,6 +86,12 @@ class Asked:
         """Return the rows of a statement as mappings."""
         answer = self.catalog.relation(sql)
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+    def shared(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return rows that several kinds of findings look at, made once."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
 
     @property
     def first(self) -> str:

@@ -24,7 +24,8 @@ _BYTES: Final = Threshold(
 _STUCK: Final = """
 WITH moved AS (
     SELECT host, recording, socket_id, read_at, {queue} AS queue, snd_wnd, probes, retransmits,
-        lag({queue}) OVER readings AS before, lead(read_at) OVER readings AS next_at
+        lag({queue}) OVER readings AS before, lead(read_at) OVER readings AS next_at,
+        lag(read_at) OVER readings AS read_before
     FROM activity WHERE socket_id IN ({sockets}) AND {queue} IS NOT NULL
     WINDOW readings AS (PARTITION BY host, recording, socket_id ORDER BY read_at)
 ), cut AS (
@@ -32,19 +33,22 @@ WITH moved AS (
         PARTITION BY host, recording, socket_id ORDER BY read_at) AS stretch
     FROM moved
 ), stretches AS (
-    SELECT host, recording, socket_id, min(read_at) AS began, max(queue) AS queue,
+    SELECT host, recording, socket_id, min(read_at) AS began,
+        arg_min_null(read_before, read_at) AS not_before, max(queue) AS queue,
         max(next_at) FILTER (queue > 0) AS ended, bool_or(next_at IS NULL) AS lasts,
         min(snd_wnd) AS snd_wnd, max(probes) AS probes, max(retransmits) AS retransmits
     FROM cut WHERE queue > 0 GROUP BY host, recording, socket_id, stretch
 ), alive AS (
     SELECT host, recording, socket_id, protocol, local_address, local_port, remote_address, remote_port,
-        arg_max(pid, last_seen) AS pid, {known} AS named, max(last_seen) AS last_seen
+        arg_max(pid, last_seen) AS pid, {known} AS named, max(last_seen) AS last_seen,
+        arg_min_null(begun_after, first_seen) AS opened
     FROM sockets
     WHERE socket_id IN ({sockets}) AND protocol = 'tcp' AND remote_port <> 0
         AND state IN ('ESTABLISHED', 'CLOSE_WAIT')
     GROUP BY ALL
 ), timed AS (
-    SELECT s.* EXCLUDE (ended), a.* EXCLUDE (host, recording, socket_id),
+    SELECT s.* EXCLUDE (ended, not_before), a.* EXCLUDE (host, recording, socket_id),
+        coalesce(s.not_before, a.opened) AS not_before,
         if(s.lasts, greatest(a.last_seen, s.began), s.ended) AS until
     FROM stretches s JOIN alive a USING (host, recording, socket_id)
 )
@@ -54,6 +58,11 @@ WHERE queue >= {bytes} AND epoch_us(until) - epoch_us(began) >= {seconds} * 1000
 QUALIFY row_number() OVER (PARTITION BY host, recording, socket_id ORDER BY took DESC) = 1
 ORDER BY queue DESC, began
 """
+_TITLES: Final = {
+    "peer does not read": "does not read",
+    "no answer": "does not answer",
+    "peer is slow": "is slow",
+}
 
 
 def find_unread(asked: Asked) -> Iterator[Finding]:
@@ -95,9 +104,7 @@ def find_unsent(asked: Asked) -> Iterator[Finding]:
             f"{peer} did not take what {who} had for it for {durations.show(row['took'])}:"
             f" {row['queue']:,} bytes lay in the send queue; {why}."
         )
-        yield _finding(
-            row, "unsent", f"port {row['remote_port']} of a peer: {reason}", text, "send_q", reason
-        )
+        yield _finding(row, "unsent", f"{peer} {_TITLES[reason]}", text, "send_q", reason)
 
 
 def _stuck(asked: Asked, kind: str, queue: str) -> list[dict[str, Any]]:
@@ -130,7 +137,7 @@ def _finding(
         severity="warning",
         title=title,
         text=text,
-        not_before=None,
+        not_before=row["not_before"],
         not_after=row["began"],
         host=row["host"],
         subject=f"{process(row['pid'], row['named'])} tcp {local} - {remote}",

@@ -123,7 +123,7 @@ def find_in(asked: Asked) -> Iterator[Finding]:
             host=row["host"],
             subject=row["address"],
             numbers={"ports": row["ports"], "connections": row["connections"]},
-            look="sockrec events",
+            look=f"sockrec events --peer {row['address']}",
             sql=(
                 "SELECT opened_not_after, local_port, bytes_received, how FROM connections WHERE"
                 f" role = 'server' AND replace(remote_address, '::ffff:', '') = {literal(row['address'])}"
@@ -177,7 +177,9 @@ def find_out(asked: Asked) -> Iterator[Finding]:
             host=row["host"],
             subject=who,
             numbers={"targets": row["targets"], "addresses": row["addresses"], "ports": row["ports"]},
-            look="sockrec traffic --by process; sockrec events",
+            look="sockrec traffic --by process"
+            if row["pid"] is None
+            else f"sockrec events --pid {row['pid']}",
             sql=(
                 "SELECT opened_not_after, remote_address, remote_port, established, how FROM connections"
                 f" WHERE role = 'client' AND {pid} ORDER BY opened_not_after"

@@ -31,8 +31,9 @@ def main() -> None:
             if "Cannot assign requested address" not in error:
                 raise RuntimeError(error)
             time.sleep(12)
-        stage.tell("ports-exhausted", used_up, about=["10.0.0.1:6379"], cause=["TIME_WAIT"])
-        stage.allow("connection-storm", "a connection for each request is many connections")
+        stage.tell(
+            "ports-exhausted", used_up, about=["10.0.0.1:6379"], cause=["checkout", "400 of 400", "TIME_WAIT"]
+        )
 
 
 if __name__ == "__main__":

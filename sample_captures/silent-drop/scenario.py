@@ -31,7 +31,9 @@ def main() -> None:
                 for _ in range(2):
                     stage.start("worker", "192.0.2.10", "443", "15", "1")
             time.sleep(45)
-        stage.tell("connect-stuck", silence, about=["192.0.2.10:443"], cause=["SYN_SENT"])
+        stage.tell(
+            "connect-stuck", silence, about=["192.0.2.10:443"], cause=["mailer and worker", "no answer"]
+        )
 
 
 if __name__ == "__main__":

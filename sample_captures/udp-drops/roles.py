@@ -5,10 +5,10 @@ import sys
 import time
 
 
-def statsd(address: str, port: str, slow_after: str) -> None:
-    """Count datagrams; after so many seconds each takes 50 ms."""
+def statsd(address: str, port: str, room: str, slow_after: str) -> None:
+    """Count datagrams, with room for so many bytes of them; after so many seconds each takes 50 ms."""
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(room))
     receiver.bind((address, int(port)))
     print("ready", flush=True)  # noqa: T201 - whoever started it waits for this line
     until = time.monotonic() + float(slow_after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,8 +102,20 @@ def test_it_is_whole_and_sealed() -> None:
         assert catalog.rows("SELECT count(*) FROM samples WHERE interval_us = 1000000")[0][0] > 60
 
 
-def test_it_is_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 150_000
+@pytest.mark.parametrize("folder", sorted(FOLDER.glob("*/capture")), ids=lambda folder: folder.parent.name)
+def test_each_is_whole_sealed_and_small(folder: Path) -> None:
+    done = command.sockrec("verify", "-C", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(": whole\n")
+    assert not (folder / "journal").is_dir() or not list((folder / "journal").rglob("*.journal"))
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 300_000
+
+
+def test_all_are_listed_and_documented() -> None:
+    listed = set(re.findall(r"\| \[([\w-]+)\]\(\1/README\.md\) \|", (FOLDER / "README.md").read_text()))
+    assert listed == {path.parent.name for path in FOLDER.glob("*/capture")}
+    for name in listed:
+        assert {path.name for path in (FOLDER / name).iterdir()} >= {"README.md", "scenario.py", "truth.json"}
 
 
 def test_it_opens_as_git_checks_it_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,7 @@ def test_nothing_matched_says_what_was_recorded(capture: Path) -> None:
     said = _failed(1, "when", "-C", capture, "port 22 stopped listening")
     assert "was listening already when recording began and still when recording stopped" in said
     assert "ports that listened: 22, 7071" in _failed(1, "port", "-C", capture, "9")
+    assert "nobody listened on port 7071/udp; " in _failed(1, "port", "-C", capture, "7071/udp")
     assert "ask 'port 22 started listening'" in _failed(1, "when", "-C", capture, "port 22 opened")
 
 
@@ -144,13 +146,45 @@ def test_port_in_words(capture: Path) -> None:
     )
 
 
+def test_what_a_port_did_stands_in_one_column(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 30)
+    part.socket(1, 0, 9, "found", "closed", local_address="127.0.0.1")
+    part.socket(2, 15, 30, "opened", "stopped", local_address="0.0.0.0")
+    part.write()
+    done = _run("port", "-C", tmp_path, "7071")
+    shown = [re.search("(was|started|stopped|still) listening", line) for line in done.stdout.splitlines()]
+    places = [match.start() for match in shown if match]
+    assert places == [max(places)] * 4
+
+
+def test_who_never_got_a_connection_is_told_so(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 30)
+    part.connection(1, 2, 9, local_port=50_000, remote_address="192.0.2.10", state="SYN_SENT")
+    part.connection(
+        2, 4, 30, "opened", "stopped", local_port=50_001, remote_address="192.0.2.10", state="SYN_SENT"
+    )
+    part.write()
+    said = _failed(1, "when", "-C", tmp_path, "peer 192.0.2.10 connected")
+    assert "2 connections of it were recorded, 1 of them open to the end, 2 of them never established" in said
+    said = _failed(1, "when", "-C", tmp_path, "peer 192.0.2.11 connected")
+    assert "; no connection of it was recorded; " in said
+
+
 def test_info(capture: Path) -> None:
     done = _run("info", "-C", capture)
     assert done.returncode == 0
+    assert re.search(r"^tables +sockets +5 rows +\S+ kB +1 file$", done.stdout, re.MULTILINE)
     for piece in ("web-1", "31, 1 ms of CPU each", "Linux 6.18.0", "every 1 s", "20261120T103200-aaaa"):
         assert piece in done.stdout
     facts = json.loads(_run("info", "-C", capture, "--format", "json").stdout)
     assert facts["span"] == ["2026-11-20T10:32:00.000000Z", "2026-11-20T10:32:30.010000Z"]
+
+
+def test_info_names_the_capture_as_it_was_named(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(capture.parent)
+    assert _run("info", "-C", capture.name).stdout.startswith(f"capture     {capture.name}\n")
+    facts = json.loads(_run("info", "-C", capture.name, "--format", "json").stdout)
+    assert facts["capture"] == str(capture)
 
 
 def test_sql_formats(capture: Path) -> None:

@@ -47,9 +47,9 @@ def test_states_that_samples_found_in_the_order_of_a_life(tmp_path: Path) -> Non
             ("server", "CLOSE_WAIT", "LAST_ACK", 1, 5_000_000),
             ("server", "LAST_ACK", "CLOSED", 1, 2_000_000),
         ]
-        others = [row for row in rows if row[0] is None]
-        assert sorted(others, key=str) == [
-            (None, "ESTABLISHED", "CLOSED", 1, 3_000_000),
+        # Nobody listened: what began while it was recorded was connected, the other can be either end.
+        assert [row for row in rows if row[0] != "server"] == [
+            ("client", "ESTABLISHED", "CLOSED", 1, 3_000_000),
             (None, "ESTABLISHED", None, 1, None),
         ]
         assert of_port(catalog, 7072).fetchall() == []

@@ -65,6 +65,8 @@ def test_a_connection_with_all_that_is_known() -> None:
         ({"pid": None, "owner_evidence": None}, "5432  holder unknown"),
         ({"owner_evidence": "inferred"}, "5432  curl[4121] (inferred)"),
         ({"cause": "refused"}, "curl[4121]  refused"),
+        ({"local_port": 0}, "tcp 10.0.0.5:* -> 10.0.0.9:5432  curl[4121]  no local port was free"),
+        ({"local_port": 0, "role": "server"}, "tcp 10.0.0.5:* <- 10.0.0.9:5432  curl[4121]"),
         ({"bytes_sent": 0}, "curl[4121]  0 B sent"),
         ({"local_address": "::1", "remote_address": "::2"}, "tcp [::1]:43310 -> [::2]:5432  curl[4121]"),
         (

@@ -23,7 +23,7 @@ from tests.support.netns import Namespace
 
 SOCKREC = str(Path(sys.executable).parent / "sockrec")
 # A terminal's size and a user's own settings must not reach what tests compare.
-_NOT_ONLY_READING = {"record", "demo", "service", "keep"}
+_NOT_ONLY_READING = {"record", "demo", "service", "keep", "baseline"}
 CLEAN = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "SOCKREC_CAPTURE", "TZ"}}
 
 

@@ -169,15 +169,24 @@ def accepted(row: str, first: str, last: str) -> str:
             OR ({plain} NOT LIKE '%:%' AND {_listened("'0.0.0.0'", first, last)}))"""
 
 
+def role(row: str) -> str:
+    """Return at which end of its connection a row of `base.connection_spans` stands; null if unknown.
+
+    `row` is joined with `base.listened l`. What was not there when recording began, and nobody could have
+    accepted, was connected from here.
+    """
+    return f"""CASE WHEN {row}.accepting THEN 'server' WHEN {row}.connecting THEN 'client'
+        WHEN {accepted(row, f"{row}.opened_not_before", f"{row}.opened_not_after")} THEN 'server'
+        WHEN {row}.opened_as <> 'found' THEN 'client' END"""
+
+
 # Counters are asked for each socket (LATERAL), so that only those of the connections asked for are put
 # together. Where they were not written they are null, which arg_max passes over.
 CONNECTIONS: Final = f"""
 CREATE VIEW connections AS
 SELECT c.host, c.netns, c.socket_id, c.protocol, c.family, c.local_address, c.local_port, c.remote_address,
     c.remote_port,
-    CASE WHEN c.accepting THEN 'server' WHEN c.connecting THEN 'client'
-        WHEN {accepted("c", "c.opened_not_before", "c.opened_not_after")} THEN 'server'
-        WHEN c.opened_as <> 'found' THEN 'client' END AS role,
+    {role("c")} AS role,
     c.established, c.first_pid, c.first_program, c.pid, c.program, c.holders, c.owner_evidence,
     c.opened_not_before, c.opened_not_after, c.opened_as, c.opened_evidence, c.last_seen,
     c.closed_not_before, c.closed_not_after, c.closed_as, c.closed_evidence, c.how, c.last_state,

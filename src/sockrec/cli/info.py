@@ -31,7 +31,11 @@ def info(
     with _capture.opened(capture) as catalog:
         zone = _capture.zone(catalog, tz)
         facts = ask(catalog)
-        _capture.write(summary.text(facts, zone) if format_ == "text" else json_value(_timed(facts)) + "\n")
+        if format_ == "text":
+            # A person knows it by the name that was typed; programs get the whole path.
+            _capture.write(summary.text({**facts, "capture": str(capture or facts["capture"])}, zone))
+        else:
+            _capture.write(json_value(_timed(facts)) + "\n")
 
 
 def _timed(facts: dict[str, Any]) -> dict[str, Any]:

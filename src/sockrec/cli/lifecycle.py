@@ -22,7 +22,9 @@ def lifecycle(
     socket: Annotated[
         int | None,
         typer.Option(
-            "--socket", "-s", help="One connection, by its socket_id (as `top`, `events` or SQL tell it)."
+            "--socket",
+            "-s",
+            help="One connection, by its socket_id (SQL, and `-f json` of `top` or `events`, tell it).",
         ),
     ] = None,
     host: HostOption = None,

@@ -36,7 +36,7 @@ def port(
         story = ask(catalog, wanted, protocol)
         rows = _capture.dicts(story)
         if not rows:
-            raise NothingMatchedError(nothing.port_unknown(catalog, wanted, zone))
+            raise NothingMatchedError(nothing.port_unknown(catalog, wanted, protocol, zone))
         if format_ == "text":
             _capture.write(sentences.story(rows, wanted, zone))
         else:

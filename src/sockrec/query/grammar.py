@@ -33,11 +33,16 @@ _FILLERS: Final = frozenset(
         "an",
         "and",
         "at",
+        "come",
+        "comes",
+        "came",
         "did",
         "do",
         "does",
         "from",
         "get",
+        "go",
+        "goes",
         "got",
         "had",
         "has",
@@ -53,11 +58,14 @@ _FILLERS: Final = frozenset(
         "the",
         "to",
         "was",
+        "went",
         "were",
         "when",
     ]
 )
-_START: Final = frozenset(["start", "starts", "started", "starting", "begin", "begins", "began", "begun"])
+_START: Final = frozenset(
+    ["start", "starts", "started", "starting", "begin", "begins", "began", "begun", "up", "back", "restarted"]
+)
 _STOP: Final = frozenset(
     [
         "stop",
@@ -73,6 +81,11 @@ _STOP: Final = frozenset(
         "die",
         "dies",
         "died",
+        "down",
+        "crash",
+        "crashes",
+        "crashed",
+        "killed",
     ]
 )
 _OPEN: Final = frozenset(["open", "opens", "opened", "connect", "connects", "connected"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sockrec.catalog.connections import role
 from sockrec.catalog.sources import literal
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ _ORDER: Final = (
 )
 # A connection is in each state once. Where samples and events know of the same one, events know better.
 _STEPS: Final = f"""chosen AS (
-    SELECT * FROM base.connection_spans WHERE {{where}}
+    SELECT c.*, {role("c")} AS role FROM base.connection_spans c
+    LEFT JOIN base.listened l ON l.host = c.host AND l.netns = c.netns AND l.local_port = c.local_port
+    WHERE {{where}}
 ), sampled AS (
     SELECT c.host, c.life, c.socket_id, c.local_port, s.state,
         CASE WHEN arg_min(s.begun_as, s.first_seen) NOT IN ('found', 'carried')
@@ -85,8 +88,7 @@ _STEPS: Final = f"""chosen AS (
     FROM chosen WHERE closed_not_after IS NOT NULL
 ), steps AS (
     SELECT c.host, c.life, c.socket_id, c.protocol, c.local_address, c.local_port, c.remote_address,
-        c.remote_port, CASE WHEN c.accepting THEN 'server' WHEN c.connecting THEN 'client' END AS role, c.pid,
-        c.program, t.state, t.not_before, t.not_after, t.evidence,
+        c.remote_port, c.role, c.pid, c.program, t.state, t.not_before, t.not_after, t.evidence,
         if(t.state = '{CLOSED}', c.how, NULL) AS how, list_position({_ORDER}, t.state) AS place
     FROM step t JOIN chosen c USING (host, life, socket_id, local_port)
     -- What waits in TIME_WAIT is closed: the kernel keeps its place for a minute.
@@ -100,7 +102,7 @@ def of_socket(catalog: Catalog, socket_id: int, host: str | None = None) -> duck
     Each state was entered between `not_before` (null: it was found so) and `not_after`; `CLOSED` is the end,
     and says `how`. No rows if no TCP connection has that socket_id; those of several boots may have it.
     """
-    steps = _STEPS.format(where=f"socket_id = {socket_id} AND {_on(host)}")
+    steps = _STEPS.format(where=f"c.socket_id = {socket_id} AND {_on(host)}")
     return catalog.relation(
         f"WITH {steps} SELECT {', '.join(STEP_COLUMNS)} FROM steps"
         " ORDER BY host, life, local_port, coalesce(not_before, not_after), not_after, place"
@@ -113,7 +115,7 @@ def of_port(catalog: Catalog, port: int, host: str | None = None) -> duckdb.Duck
     `next_state` is null for those that were in `state` to the end of what was recorded. How long they were in
     it is told by the moments at which the states were first found; null where that is not known.
     """
-    steps = _STEPS.format(where=f"{port} IN (local_port, remote_port) AND {_on(host)}")
+    steps = _STEPS.format(where=f"{port} IN (c.local_port, c.remote_port) AND {_on(host)}")
     return catalog.relation(
         f"""WITH {steps}, followed AS (
     SELECT *, lead(state) OVER life_ AS next_state, lead(how) OVER life_ AS ended,
@@ -134,4 +136,4 @@ ORDER BY role NULLS LAST, place, connections DESC, next_state NULLS LAST, how"""
 
 
 def _on(host: str | None) -> str:
-    return "true" if host is None else f"host = {literal(host)}"
+    return "true" if host is None else f"c.host = {literal(host)}"

@@ -38,9 +38,10 @@ def explain(catalog: Catalog, question: Question, zone: tzinfo) -> str:
     return "; ".join([*reasons, recorded(catalog, zone)])
 
 
-def port_unknown(catalog: Catalog, port: int, zone: tzinfo) -> str:
+def port_unknown(catalog: Catalog, port: int, protocol: str | None, zone: tzinfo) -> str:
     """Return one line that says that nobody listened on a port, and who listened on which instead."""
-    return "; ".join([f"nobody listened on port {port}", *_listened(catalog), recorded(catalog, zone)])
+    name = f"{port}/{protocol}" if protocol else port
+    return "; ".join([f"nobody listened on port {name}", *_listened(catalog), recorded(catalog, zone)])
 
 
 def no_event(catalog: Catalog, zone: tzinfo) -> str:
@@ -63,11 +64,16 @@ def _why(catalog: Catalog, question: Question, zone: tzinfo) -> list[str]:
         hint = [f"for its listener ask 'port {question.port} {verb} listening'"] if moved else []
     else:
         hint = []
-    count, still = catalog.rows(
-        "SELECT count(*), count(*) FILTER (closed_not_after IS NULL) FROM base.connection_spans "
-        f"WHERE {of_subject(question)}"
+    count, still, vain = catalog.rows(
+        "SELECT count(*), count(*) FILTER (closed_not_after IS NULL), count(*) FILTER (NOT established) "
+        f"FROM base.connection_spans WHERE {of_subject(question)}"
     )[0]
-    return [f"{count} connections of it were recorded, {still} of them open to the end", *hint]
+    if not count:
+        return ["no connection of it was recorded", *hint]
+    # Who asks when somebody connected looks for a connection that came about.
+    never = f", {vain} of them never established" if vain else ""
+    those = "1 connection of it was" if count == 1 else f"{count} connections of it were"
+    return [f"{those} recorded, {still} of them open to the end{never}", *hint]
 
 
 def _still(catalog: Catalog, question: Question, zone: tzinfo) -> list[str]:

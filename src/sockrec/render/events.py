@@ -133,7 +133,10 @@ def _after(event: Event) -> str:
 
 def _end(event: Event) -> str:
     """Return how a connection ended, and what it carried."""
-    parts = [(terminal(event["cause"] or "") + _after(event)).strip()]
+    # connect(2) that finds no free port fails in SYN_SENT, with none bound yet (EADDRNOTAVAIL).
+    in_vain = event["role"] == "client" and event["local_port"] == 0
+    cause = event["cause"] or ("no local port was free" if in_vain else "")
+    parts = [(terminal(cause) + _after(event)).strip()]
     for column, word in (("bytes_sent", "sent"), ("bytes_received", "received")):
         if event[column] is not None:
             parts.append(f"{size(event[column])} {word}")

@@ -168,6 +168,7 @@ def story(rows: Sequence[Answer], port: int, zone: tzinfo) -> str:
     lines: list[str] = []
     several = len({row["host"] for row in rows}) > 1
     place = None
+    width = max((len(_where(row)) for row in rows if row["what"] != "gap"), default=0)
     for row in rows:
         moment = _us(row["at_not_before"] or row["at_not_after"])
         day = timetext.to_datetime(moment, zone).date()
@@ -179,18 +180,17 @@ def story(rows: Sequence[Answer], port: int, zone: tzinfo) -> str:
             place = here
         elif several and not lines:
             lines.append(terminal(row["host"]))
-        lines += _chapter(row, zone)
+        lines += _chapter(row, zone, width)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _chapter(row: Answer, zone: tzinfo) -> list[str]:
+def _chapter(row: Answer, zone: tzinfo, width: int) -> list[str]:
     time_text = _bounds(row, zone)
     if row["what"] == "gap":
         return [f"  {time_text}  {'(gap)':<16}{_plain(row['detail'])}"]
-    where = f"{_plain(row['protocol'])} {endpoint(row['address'], row['port'])}"
     detail = f", {terminal(row['detail'])}" if row["detail"] else ""
     who = terminal(row["cause"]) if row["cause"] else holder(row["pid"], row["program"])
-    lines = [f"  {time_text}  {where}  {row['what']}{detail}: {who}"]
+    lines = [f"  {time_text}  {_where(row):<{width}}  {row['what']}{detail}: {who}"]
     indent = " " * (len(time_text) + 4)
     if facts := _facts(row):
         lines.append(f"{indent}{facts}")
@@ -199,6 +199,10 @@ def _chapter(row: Answer, zone: tzinfo) -> list[str]:
     ):
         lines.append(f"{indent}{restart}")
     return lines
+
+
+def _where(row: Answer) -> str:
+    return f"{_plain(row['protocol'])} {endpoint(row['address'], row['port'])}"
 
 
 def _bounds(row: Answer, zone: tzinfo) -> str:

@@ -15,7 +15,7 @@ _LATEST_US: Final = 253_402_300_799_000_000  # year 9999: what a calendar takes
 
 
 def text(facts: Mapping[str, Any], zone: tzinfo) -> str:
-    """Return the facts as text, each line ended."""
+    """Return the facts as text, each line ended; `capture` is shown as it is."""
     lines = [
         f"capture     {terminal(facts['capture'])}",
         f"hosts       {terminal(', '.join(facts['hosts']))}",
@@ -115,18 +115,23 @@ def _privileges(privileges: object) -> list[str]:
 
 def _tables(facts: Mapping[str, Any]) -> list[str]:
     rows = [
-        (name, f"{told['rows']:,} rows", size(told["bytes"]), f"{told['files']:,} files")
+        (name, _count(told["rows"], "row"), size(told["bytes"]), _count(told["files"], "file"))
         for name, told in facts["tables"].items()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         f"{'tables' if not place else '':<12}{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  "
-        f"{row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
+        f"{row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
         for place, row in enumerate(rows)
     ]
     if facts["journal_bytes"]:
         lines.append(f"            and {size(facts['journal_bytes'])} of journal, not sealed yet")
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    """Return `2 rows`, and `1 row ` as wide as if it were several."""
+    return f"{number:,} {what}{' ' if number == 1 else 's'}"
 
 
 def _gaps(facts: Mapping[str, Any], zone: tzinfo) -> list[str]:

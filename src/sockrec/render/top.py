@@ -67,7 +67,8 @@ def _processes(rows: Sequence[Row]) -> list[_Column]:
     if any(row["pid"] is not None for row in rows):
         named = ("process", _process, False)
     return [
-        ("connections", lambda row: f"{row['value']:,}", True),
+        # Of churn it is what was opened and closed, so that one connection may count twice.
+        ("churn" if rows[0]["measure"] == "churn" else "connections", lambda row: f"{row['value']:,}", True),
         ("opened", lambda row: f"{row['opened']:,}", True),
         ("closed", lambda row: f"{row['closed']:,}", True),
         named,

@@ -115,8 +115,8 @@ def find_in(asked: Asked) -> Iterator[Finding]:
             severity="warning",
             title=f"{row['address']} tries this host's ports",
             text=(
-                f"{row['address']} connected to {count(row['ports'], 'port')} of this host within a minute;"
-                f" {row['open_ports'] or 0:,} are open to others."
+                f"{row['address']} connected to {count(row['ports'], 'port')} of this host within a minute,"
+                f" of {row['open_ports'] or row['ports']:,} that were open to others at any time."
             ),
             not_before=row["not_before"],
             not_after=row["not_after"],

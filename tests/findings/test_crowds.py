@@ -205,6 +205,6 @@ def test_the_words_tell_who_and_how_many(tmp_path: Path) -> None:
         texts["connection-storm"]
         == "Port 7071 got 250 connections within ten seconds; usual are 5 connections."
     )
-    assert texts["scan-in"].startswith("10.0.0.8 connected to 5 ports of this host within a minute, of 7 that")
+    assert texts["scan-in"].startswith("10.0.0.8 connected to 5 ports of this host within a minute, of 7 ")
     assert texts["scan-out"].startswith("agent[77] asked 1 port of 50 addresses within a minute;")
     assert texts["losses"].startswith("42 events of the kernel were lost (state changes), 2 times:")

@@ -236,3 +236,15 @@ def test_text_that_names_the_log_is_text(tmp_path: Path) -> None:
     Part(tmp_path, 0, 1).write()
     with open_catalog(tmp_path) as catalog:
         catalog.check("SELECT * FROM sockets WHERE program = 'duckdb_logs'")
+
+
+def test_nothing_is_drawn_while_a_question_takes_long(catalog: Catalog) -> None:
+    """DuckDB draws how far it is on stdout where Python has no file to run, as in a notebook."""
+    program = (
+        "import sys; from sockrec.catalog import open_catalog\n"
+        "with open_catalog(sys.argv[1]) as opened:\n"
+        "    for one in (opened.connection, opened.connection.cursor()):\n"
+        "        drawn = one.execute(\"SELECT current_setting('enable_progress_bar')\").fetchall()\n"
+        "        assert drawn == [(False,)]\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(catalog.root)], check=True)

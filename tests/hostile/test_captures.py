@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scale import cases, figures
+from tests.faults.scale import cases, figures, is_torture
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.console import many
 from tests.hostile.texts import steering
 
 SECONDS = 30
-# Two of the largest frames of a journal, each a gibibyte, and what a question takes beside them.
-BYTES = 5 << 29
+# What a question may take, two gibibytes, and what stands beside it: a frame of a journal, a few texts.
+BYTES = 3 << 30
 QUESTIONS = (
     ("info",),
     ("when", "port", "7071", "stopped", "listening"),
@@ -37,6 +37,8 @@ def _state(folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+# Ten questions of a minute each, at most, and what making the capture takes.
+@pytest.mark.timeout(1800 if is_torture() else 300)
 @pytest.mark.parametrize("name", list(ATTACKS)[:: cases(2, 1)])
 def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
     capture = tmp_path / "capture"

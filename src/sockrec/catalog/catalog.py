@@ -305,6 +305,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spil
     for setting in (
         "SET GLOBAL TimeZone = 'UTC'",
         "SET GLOBAL parquet_metadata_cache = true",
+        # Where Python is interactive DuckDB would draw one, on stdout.
+        "SET enable_progress_bar = false",
         LOG,
         f"SET temp_directory = {sources.literal(spill)}",
         f"SET max_temp_directory_size = '{_MOST_SPILLED}'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from sockrec.store.layout import Layout
 from tests.faults.scale import cases
 from tests.hostile.attacks.base import RECORDING, attack, whole
+
+# A file of ext4 has 65,000 names at most.
+_LINKS = 60_000
 
 
 @attack
@@ -131,8 +135,13 @@ def thousands_of_files(folder: Path) -> None:
     part = whole(folder)
     part.write()
     segment = part.path("sockets")
+    linked = segment
     for number in range(cases(1_000, 100_000)):
-        os.link(segment, segment.with_name(f"20261120T103200-aaaa-{number + 7:06d}.parquet"))
+        path = segment.with_name(f"20261120T103200-aaaa-{number + 7:06d}.parquet")
+        if number % _LINKS:
+            os.link(linked, path)
+        else:
+            linked = Path(shutil.copy(segment, path))
         segment.with_name(f"20261120T103200-bbbb-{number:06d}.parquet").write_bytes(b"PAR1")
     facts = Layout(folder).recording(part.host, RECORDING)
     for number in range(cases(1_000, 100_000)):

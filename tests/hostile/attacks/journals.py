@@ -49,14 +49,14 @@ def a_journal_that_expands(folder: Path) -> None:
 
 @attack
 def a_journal_that_expands_into_rows(folder: Path) -> None:
-    """A journal whose frames are whole and hold batches of equal rows, many times their size."""
+    """A journal of batches of equal rows, many times their size: docs/reliability.md says what more take."""
     part = whole(folder)
     part.describe()
     row = pa.RecordBatch.from_pylist(part.rows["samples"][:1], schema=arrow_schema(SAMPLES))
     batch = row.take(pa.repeat(pa.scalar(0), 200_000))
     header = {"recording": RECORDING, "host": "web-1", "part": 0, "started": us(START)}
     with JournalWriter(_journal(folder), header) as writer:
-        for _ in range(cases(5, 40)):
+        for _ in range(cases(5, 20)):
             writer.append({"samples": batch})
 
 

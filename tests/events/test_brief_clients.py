@@ -1,4 +1,4 @@
-"""Programs that connect once and are gone a moment later: each connection has its process all the same."""
+"""Programs that connect or listen once and are gone a moment later: who they were is known all the same."""
 
 from __future__ import annotations
 
@@ -48,6 +48,38 @@ def test_each_connection_has_its_process(netns: Namespace, tmp_path: Path) -> No
     assert {row["local_port"]: row["pid"] for row in found} == truth
     assert len(found) == COUNT
     assert {row["program"] for row in found} == {Path(sys.executable).name}
+
+
+# Each listens, closes and exits at once.
+LISTENERS = """
+import json, os, socket, sys
+listeners = {}
+for port in range(10000, 10000 + int(sys.argv[1])):
+    pid = os.fork()
+    if not pid:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+        os._exit(3)
+    os.waitpid(pid, 0)
+    listeners[port] = pid
+print(json.dumps(listeners))
+"""
+
+
+def test_each_listener_has_its_process_and_its_cause(netns: Namespace, tmp_path: Path) -> None:
+    capture = tmp_path / "cap"
+    with recorded(netns, capture, interval="50ms") as recorder:
+        listeners = netns.popen(sys.executable, "-c", LISTENERS, str(COUNT), stdout=subprocess.PIPE)
+        truth = {int(port): pid for port, pid in json.loads(listeners.communicate(timeout=60)[0]).items()}
+        recorder.more_samples(2)
+    found = rows(
+        capture,
+        "SELECT local_port, pid, program, cause, exit_code FROM events WHERE kind = 'stopped listening'",
+    )
+    assert {row["local_port"]: row["pid"] for row in found} == truth
+    assert len(found) == COUNT
+    assert {row["program"] for row in found} == {Path(sys.executable).name}
+    assert {(row["cause"], row["exit_code"]) for row in found} == {("close", 3)}
 
 
 def test_what_a_sample_saw_only_before_its_use(netns: Namespace, tmp_path: Path) -> None:

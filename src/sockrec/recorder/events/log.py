@@ -327,7 +327,7 @@ class EventLog:
         self._lives = traced.take(kept)
 
     def _unnamed(self, traced: Lives, rows: Rows) -> Mask:
-        """Mark those whose process is gone: its exit, in the trace's next part, tells who connected."""
+        """Mark those whose process is gone: its exit, in the trace's next part, tells who that was."""
         new = traced.ended[rows] > self._traced_before * 1000
         result: Mask = new & self._holders.unnamed(traced, rows)
         return result

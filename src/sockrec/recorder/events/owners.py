@@ -67,19 +67,28 @@ class Holders:
         self._limbo: OrderedDict[int, tuple[int, Owner, int, bool]] = OrderedDict()
         self._limbo_remnants: deque[tuple[int, list[int]]] = deque()
         self._fresh: OrderedDict[int, Named] = OrderedDict()
+        self._unknown: list[tuple[int, int, int]] = []
         self._remnants: Ints = np.empty(0, np.int64)
         self._remnants_read: deque[tuple[int, Ints]] = deque()
         self._reading: tuple[int, Ints] | None = None
         self._listeners: dict[int, list[tuple[int, int, Owner]]] | None = None
 
     def listening(self, changes: Transitions) -> bool:
-        """Learn of processes that began to listen; say whether there are new ones of this namespace."""
+        """Learn of processes that began to listen; say whether there are new ones of this namespace.
+
+        Of one that is gone already the exit is in the trace's next part: it is looked for then once more.
+        """
         new = False
-        for row in np.flatnonzero(changes.new_state == LISTEN).tolist():
-            actor = self._people.find(int(changes.thread[row]), int(changes.times[row]))
+        begun = np.flatnonzero(changes.new_state == LISTEN)
+        columns = (column[begun].tolist() for column in (changes.local_port, changes.thread, changes.times))
+        now = list(zip(*columns, strict=True))
+        again, self._unknown = self._unknown, []
+        for place, (port, thread, time) in enumerate([*again, *now]):
+            actor = self._people.find(thread, time)
+            if actor is None and place >= len(again) and thread > 0:
+                self._unknown.append((port, thread, time))
             if actor is None or actor.network_namespace != self._netns:
                 continue
-            port = int(changes.local_port[row])
             self._fresh[port] = Named(actor.pid, actor.program, "inferred")
             self._fresh.move_to_end(port)
             if len(self._fresh) > _FRESH:
@@ -189,8 +198,9 @@ class Holders:
         return Owned(sampled, state, last_seen, owner, names)
 
     def unnamed(self, lives: Lives, rows: Ints) -> Mask:
-        """Mark those of the rows that connected and whose process can't be told now."""
+        """Mark those of the rows of which it can't be told now who connected, or who listened."""
         mask: Mask = lives.role[rows] == CLIENT
+        listened = np.isin(lives.local_port[rows], [port for port, _, _ in self._unknown]) & ~mask
         threads, first, index = np.unique(lives.opener[rows[mask]], return_index=True, return_inverse=True)
         times = lives.opened[rows[mask]][first].tolist()
         gone = [
@@ -198,7 +208,7 @@ class Holders:
             for thread, at in zip(threads.tolist(), times, strict=True)
         ]
         mask[mask] = np.array(gone, np.bool_)[index]
-        return mask
+        return mask | listened
 
     def _keep_gone(self, began_us: int, told: Ints) -> None:
         """Keep who held what the last reading did not find any more, until its end is announced.

@@ -302,11 +302,13 @@ def meaning(error: duckdb.Error) -> SockrecError:
 
 def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spill: str) -> None:
     paths = [segment.path for segments in found.survey.segments.values() for segment in segments]
+    # Where Python is interactive DuckDB draws one, on stdout. In a notebook without ipywidgets it draws none,
+    # and refuses to be told so.
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        connection.execute("SET enable_progress_bar = false")
     for setting in (
         "SET GLOBAL TimeZone = 'UTC'",
         "SET GLOBAL parquet_metadata_cache = true",
-        # Where Python is interactive DuckDB would draw one, on stdout.
-        "SET enable_progress_bar = false",
         LOG,
         f"SET temp_directory = {sources.literal(spill)}",
         f"SET max_temp_directory_size = '{_MOST_SPILLED}'",

@@ -189,10 +189,15 @@ def test_losses_are_counted(netns: Namespace) -> None:
         assert missed > 200
         # Others' exits may be among them; each of ours is told or counted.
         assert missed <= lost
-        after = forked(2)
-        os.waitpid(after, 0)
-        assert collector.of(after) == [(after, 2 << 8)]
-        assert collector.readings[-1].lost == 0
+        # What others do may fill so small a buffer again; of those that it does not, one is told.
+        for _ in range(100):
+            after = forked(2)
+            os.waitpid(after, 0)
+            time.sleep(0.01)
+            told = [row for row in collector.read() if row[1] == after]
+            if told or not collector.readings[-1].lost:
+                break
+        assert told == [(after, after, 2 << 8)]
 
 
 def test_one_that_is_closed_or_killed_leaves_the_others_alone(heard: Collector) -> None:

@@ -41,6 +41,13 @@ def burst(part: Part, size: int, usual: int = 5, **columns: Any) -> None:
     accepted(part, [60 + 0.01 * n for n in range(size - usual)], **columns)
 
 
+def half_empty(part: Part) -> None:
+    """Six of the twelve ten seconds of a recording of 110 s have connections: half of them have none."""
+    part.rows["samples"] = [row for row in part.rows["samples"] if row["number"] <= 110]
+    listening(part, 7071)
+    accepted(part, [20 * slot + 0.01 * n for slot in range(6) for n in range(200 if slot == 5 else 5)])
+
+
 def sampled_burst(part: Part, size: int) -> None:
     """The same without events: samples saw them all."""
     listening(part, 7071)
@@ -101,7 +108,7 @@ def tried(part: Part, targets: int, established: int = 0) -> None:
         called(part, [10 + 0.1 * number], f"10.1.0.{number}", **answer)
 
 
-def tried_and_sampled(part: Part, targets: int, established: int) -> None:
+def tried_and_sampled(part: Part, targets: int, established: int, **columns: Any) -> None:
     listening(part, 7071)
     for number in range(targets):
         peer = {
@@ -110,6 +117,7 @@ def tried_and_sampled(part: Part, targets: int, established: int) -> None:
             "local_port": 50_000 + number,
             "pid": 77,
         }
+        peer |= columns
         id_, answers = 1000 + number, number < established
         part.connection(id_, 10, 11, "opened", "changed" if answers else "closed", state="SYN_SENT", **peer)
         if answers:
@@ -142,6 +150,7 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (lambda part: burst(part, 200, 21), []),
     (lambda part: burst(part, 250, 21), ["connection-storm"]),
     (lambda part: sampled_burst(part, 250), ["connection-storm"]),
+    (half_empty, ["connection-storm"]),
     (lambda part: opens(part, 240, 0.48), ["socket-leak"]),
     (lambda part: opens(part, 99, 1.15), []),
     (pool, []),
@@ -158,6 +167,7 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (lambda part: tried(part, 60, 30), ["scan-out"]),
     (lambda part: tried_and_sampled(part, 60, 30), ["scan-out"]),
     (lambda part: tried_and_sampled(part, 60, 31), []),
+    (lambda part: tried_and_sampled(part, 60, 31, pid=None, program=None), []),
     (lambda part: regular(part, 8, 10), ["beacon"]),
     (lambda part: regular(part, 7, 10), []),
     (lambda part: regular(part, 20, 4.9), []),

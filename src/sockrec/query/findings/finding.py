@@ -131,6 +131,12 @@ def process(pid: int | None, program: str | None) -> str:
     return "a process not known" if pid is None else f"{program or '?'}[{pid}]"
 
 
+def listed(names: list[str]) -> str:
+    """Return `one`, `one and two`, `one, two and three`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def count(number: int, noun: str) -> str:
     """Return `1 connection`, `2,000 connections`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

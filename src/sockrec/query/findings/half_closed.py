@@ -9,7 +9,7 @@ from sockrec.catalog.sources import literal
 from sockrec.model import durations
 from sockrec.model.programs import known_as_sql
 from sockrec.query.findings import sweep
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, listed
 
 Row = dict[str, Any]
 _SOCKETS: Final = Threshold(
@@ -79,8 +79,7 @@ def find(asked: Asked) -> Iterator[Finding]:
 
 def _finding(row: Row) -> Finding:
     who = row["named"] or "a program not known"
-    *others, last = row["states"]
-    states = f"{', '.join(others)} and {last}" if others else last
+    states = listed(row["states"])
     peers = (
         row["top_peer"]
         if row["peers"] == 1

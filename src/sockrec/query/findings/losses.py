@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from sockrec.query.findings.finding import Asked, Finding, Kind, count
 
@@ -56,15 +56,15 @@ def find(asked: Asked) -> Iterator[Finding]:
         )
 
 
-def _loss(row: dict[str, object], text: str, numbers: dict[str, object], sql: str) -> Finding:
+def _loss(row: dict[str, Any], text: str, numbers: dict[str, Any], sql: str) -> Finding:
     return Finding(
         kind="losses",
         severity="notice",
         title="the recorder lost something",
         text=text,
-        not_before=row["not_before"],  # type: ignore[arg-type]
-        not_after=row["not_after"],  # type: ignore[arg-type]
-        host=str(row["host"]),
+        not_before=row["not_before"],
+        not_after=row["not_after"],
+        host=row["host"],
         subject="the recording",
         numbers=numbers,
         look="sockrec info; docs/reliability.md",

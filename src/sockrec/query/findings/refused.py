@@ -8,7 +8,7 @@ from typing import Final
 from sockrec.catalog.sources import literal
 from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, listed
 
 _ATTEMPTS: Final = Threshold(
     "attempts", 5, "refused connections", "one refusal is a client that was early, not one that keeps trying"
@@ -36,8 +36,7 @@ def find(asked: Asked) -> Iterator[Finding]:
     )
     for row in asked.rows(sql):
         place = endpoint(row["address"], row["port"])
-        *others, one = row["programs"]
-        who = f"{', '.join(others)} and {one}" if others else one
+        who = listed(row["programs"])
         several = row["processes"] > 1
         asking = f"{row['processes']:,} processes of {who}" if several else who
         yield Finding(

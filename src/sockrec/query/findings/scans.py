@@ -91,7 +91,8 @@ WITH {begun}, minutes AS (
 SELECT m.host, m.pid, {known} AS named, max(targets) AS targets, arg_max(addresses, targets) AS addresses,
     arg_max(ports, targets) AS ports, arg_min(not_before, not_after) AS not_before,
     min(not_after) AS not_after
-FROM minutes m LEFT JOIN answered a ON a.host = m.host AND a.pid = m.pid AND a.minute = m.minute
+FROM minutes m LEFT JOIN answered a
+    ON a.host = m.host AND a.pid IS NOT DISTINCT FROM m.pid AND a.minute = m.minute
 WHERE (len(tried) - coalesce(answers, 0)) * 2 >= targets
 GROUP BY m.host, m.pid, named ORDER BY targets DESC, m.host, m.pid
 """

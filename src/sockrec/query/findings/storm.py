@@ -33,7 +33,7 @@ WITH {begun}, counted AS (
     FROM named GROUP BY ALL HAVING max(connections) >= {least}
 )
 SELECT u.* EXCLUDE (each, worst), worst.not_before AS not_before, worst.not_after AS not_after,
-    each[-1] AS most, if(len(each) * 2 < slots, 0, each[len(each) - slots // 2]) AS usual, slots
+    each[-1] AS most, if(len(each) * 2 <= slots, 0, each[len(each) - slots // 2]) AS usual, slots
 FROM usual u JOIN slots USING (host)
 WHERE slots >= 6 AND each[-1] >= {times} * usual
 ORDER BY most DESC, port

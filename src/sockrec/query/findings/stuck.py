@@ -9,7 +9,7 @@ from sockrec.catalog.sources import literal
 from sockrec.model import durations
 from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count
+from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, listed
 
 _WAIT: Final = Threshold(
     "wait", 1, "seconds", "of one attempt: the kernel asks again after a second, and this one got no answer"
@@ -73,8 +73,7 @@ def find(asked: Asked) -> Iterator[Finding]:
     )
     for row in asked.rows(sql):
         place = endpoint(row["address"], row["port"])
-        *others, one = row["programs"]
-        who = f"{', '.join(others)} and {one}" if others else one
+        who = listed(row["programs"])
         yield Finding(
             kind="connect-stuck",
             severity="critical",

@@ -32,9 +32,10 @@ def find(asked: Asked) -> Iterator[Finding]:
     The kernel drops the SYNs, or the last ACKs, of those that come then: clients wait and try again after a
     second, then after three, seven, ... It has no threshold: a queue that is full is full.
     """
-    for row in asked.rows(
-        _FULL.format(within=asked.within("read_at", "read_at"), known=known_as_sql("program"))
-    ):
+    within = asked.within("read_at", "read_at")
+    if not asked.any(f"activity WHERE backlog_limit IS NOT NULL AND recv_q > backlog_limit AND {within}"):
+        return
+    for row in asked.rows(_FULL.format(within=within, known=known_as_sql("program"))):
         place = endpoint(row["local_address"], row["local_port"])
         who = process(row["pid"], row["named"])
         yield Finding(

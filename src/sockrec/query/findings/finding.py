@@ -87,6 +87,10 @@ class Asked:
         answer = self.catalog.relation(sql)
         return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
 
+    def any(self, source: str) -> bool:
+        """Return whether there is a row of `source`, what follows FROM: for what costs much to look into."""
+        return bool(self.rows(f"SELECT EXISTS (FROM {source}) AS found")[0]["found"])
+
     def shared(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Return rows that several kinds of findings look at, made once."""
         if name not in self._shared:

@@ -18,6 +18,15 @@ _NAMED: Final = 3
 _USUAL: Final = (32768, 60999)
 _SETTING: Final = "net.ipv4.ip_local_port_range"
 _REUSE: Final = "net.ipv4.tcp_tw_reuse"
+_MOST_ADDRESSES: Final = 100
+# Of many million rows most peers have few: they are counted by address first.
+_ADDRESSES: Final = """
+SELECT remote_address FROM sockets WHERE protocol = 'tcp' AND remote_port <> 0 AND {seen}
+GROUP BY remote_address HAVING count(*) * 100 >= {share} * least({high} - {low} + 1, (
+    SELECT min(TRY_CAST(split_part(value, ' ', 2) AS BIGINT) - TRY_CAST(split_part(value, ' ', 1) AS BIGINT))
+    FROM limits WHERE name = '{setting}'
+))
+"""
 # A connection that no sample saw alive leaves a TIME_WAIT of nobody's: who it was is in the event of its end.
 # Of many million rows most places have few: only those that have enough in all are counted moment by moment.
 _TAKEN: Final = """
@@ -34,7 +43,8 @@ WITH settings AS (
 ), places AS (
     SELECT s.host, s.netns, s.local_address, s.remote_address, s.remote_port, count(*) AS socks
     FROM sockets s
-    WHERE s.protocol = 'tcp' AND s.remote_port <> 0 AND s.state <> 'LISTEN' AND {seen} GROUP BY ALL
+    WHERE s.protocol = 'tcp' AND s.remote_port <> 0 AND s.state <> 'LISTEN' AND {seen} AND {near}
+    GROUP BY ALL
 ), crowded AS (
     SELECT p.* FROM places p LEFT JOIN whole r USING (host, netns)
     WHERE p.socks * 100 >= {share} * coalesce(r.fewest, {high} - {low} + 1)
@@ -91,12 +101,21 @@ def find(asked: Asked) -> Iterator[Finding]:
     itself; when it is used up, connect fails with EADDRNOTAVAIL. Connections that are kept open, or a wider
     range, help. Where tcp_tw_reuse lets the kernel take ports in TIME_WAIT again it is a notice.
     """
+    usual = {
+        "setting": _SETTING,
+        "low": _USUAL[0],
+        "high": _USUAL[1],
+        "share": asked.threshold("ports-exhausted", _SHARE),
+    }
+    seen = asked.within("first_seen", "last_seen")
+    addresses = [literal(row["remote_address"]) for row in asked.rows(_ADDRESSES.format(seen=seen, **usual))]
+    if not addresses:
+        return
+    near = f"s.remote_address IN ({', '.join(addresses)})" if len(addresses) <= _MOST_ADDRESSES else "true"
     sql = _TAKEN.format(
-        setting=_SETTING,
+        **usual,
         reuse=_REUSE,
-        low=_USUAL[0],
-        high=_USUAL[1],
-        share=asked.threshold("ports-exhausted", _SHARE),
+        near=near,
         seen=asked.within("first_seen", "last_seen", "s.host"),
         began=sweep.BEGAN,
         after=sweep.AFTER,

@@ -29,6 +29,8 @@ def find(asked: Asked) -> Iterator[Finding]:
 
     The kernel there answered with a reset: it is up, and nobody listens on that port.
     """
+    if not asked.any("base.events WHERE kind = 'closed' AND cause = 'refused'"):
+        return
     sql = _REFUSED.format(
         known=known_as_sql("program"),
         within=asked.within("opened_not_before", "opened_not_after"),

@@ -102,9 +102,15 @@ def find(asked: Asked) -> Iterator[Finding]:
     The path loses packets: a bad link, a full queue on the way, or one that drops what is too large. Where
     three peers of one IPv4 network (/24) or more lose that share, the network is told instead of them.
     """
+    read = asked.within("read_at", "read_at")
+    if not any(
+        asked.any(f"{table} WHERE total_retrans > 0")
+        for table in (f"(FROM activity WHERE {read})", "base.events")
+    ):
+        return
     hurt = asked.rows(
         _HURT.format(
-            read=asked.within("read_at", "read_at"),
+            read=read,
             ended=asked.within("not_before", "not_after"),
             least=asked.threshold("retransmissions", _SEGMENTS),
         )
@@ -113,7 +119,7 @@ def find(asked: Asked) -> Iterator[Finding]:
         return
     sql = _AGAIN.format(
         there=" OR ".join(_there(row["place"]) for row in hurt) if len(hurt) <= _MOST_PLACES else "true",
-        read=asked.within("read_at", "read_at"),
+        read=read,
         ended=asked.within("not_before", "not_after"),
         established=ESTABLISHED.format("e"),
         first=asked.first,

@@ -22,21 +22,38 @@ _RESETS: Final = Threshold(
 _TARGETS: Final = Threshold(
     "targets", 50, "addresses and ports in a minute", "few programs talk to so many, and most of them answer"
 )
-_IN: Final = """
-WITH {begun}, busy AS (
-    SELECT host, netns, address, epoch_us(not_after) // 60000000 AS minute
-    FROM begun WHERE NOT client GROUP BY ALL HAVING count(*) >= {least}
-), minutes AS (
-    SELECT b.host, b.netns, b.address, count(DISTINCT local_port) AS ports, count(*) AS connections,
-        min(not_before) AS not_before, min(not_after) AS not_after
-    FROM begun b JOIN busy ON busy.host = b.host AND busy.netns = b.netns AND busy.address = b.address
-        AND busy.minute = epoch_us(b.not_after) // 60000000
-    WHERE NOT client GROUP BY b.host, b.netns, b.address, busy.minute
-    HAVING count(DISTINCT local_port) >= {least}
-), open_ AS (
+_PART_US: Final = 300_000_000
+_MOST_PARTS: Final = 5_000
+_OPEN: Final = """
+open_ AS (
     SELECT host, netns, count(DISTINCT local_port) AS open_ports FROM sockets
     WHERE protocol = 'tcp' AND state = 'LISTEN' AND local_address NOT LIKE '127.%' AND local_address <> '::1'
     GROUP BY ALL
+)"""
+# Of many million connections most peers made a few in each five minutes: only the others are looked at by the
+# minute. It does not ask yet who connected to whom, which takes as long again.
+_MANY: Final = """
+WITH {open_}, met AS (
+    SELECT host, netns, replace(remote_address, '::ffff:', '') AS address, epoch_us(first_seen) // {part} AS part
+    FROM sockets
+    WHERE protocol = 'tcp' AND remote_port <> 0 AND begun_as = 'opened' AND {seen}
+    UNION ALL
+    SELECT host, netns, replace(remote_address, '::ffff:', ''), epoch_us(opened_at) // {part}
+    FROM base.events
+    WHERE kind = 'closed' AND NOT sampled AND protocol = 'tcp' AND remote_port <> 0 AND {told}
+), busy AS (
+    SELECT host, netns, address, part, count(*) AS connections FROM met GROUP BY ALL
+    HAVING count(*) >= {least}
+)
+SELECT DISTINCT address, part FROM busy b LEFT JOIN open_ USING (host, netns)
+WHERE connections * 100 >= coalesce(open_ports, 0) * {share}
+"""
+_IN: Final = """
+WITH {begun}, {open_}, minutes AS (
+    SELECT host, netns, address, count(DISTINCT local_port) AS ports, count(*) AS connections,
+        min(not_before) AS not_before, min(not_after) AS not_after
+    FROM begun WHERE NOT client AND {many} GROUP BY host, netns, address, epoch_us(not_after) // 60000000
+    HAVING count(DISTINCT local_port) >= {least}
 )
 SELECT m.host, address, max(ports) AS ports, any_value(open_ports) AS open_ports,
     sum(connections)::BIGINT AS connections,
@@ -105,10 +122,30 @@ def find_in(asked: Asked) -> Iterator[Finding]:
     socket: the kernel answers by itself, and counts its answers. At least `resets` of them in a minute,
     more than the connections that were reset account for, are a finding without a peer.
     """
+    yield from _peers(asked)
+    yield from _unknown(asked)
+
+
+def _peers(asked: Asked) -> Iterator[Finding]:
+    least, share = asked.threshold("scan-in", _PORTS), asked.threshold("scan-in", _SHARE)
+    sql = _MANY.format(
+        open_=_OPEN,
+        part=_PART_US,
+        seen=asked.within("begun_after", "first_seen"),
+        told=asked.within("opened_at", "opened_at"),
+        least=least,
+        share=share,
+    )
+    many = [f"({literal(row['address'])}, {row['part']})" for row in asked.rows(sql)]
+    if not many:
+        return
+    near = f"(address, epoch_us(not_after) // {_PART_US}) IN ({', '.join(many)})"
     sql = _IN.format(
         begun=begun(asked),
-        least=asked.threshold("scan-in", _PORTS),
-        share=asked.threshold("scan-in", _SHARE),
+        open_=_OPEN,
+        many=near if len(many) <= _MOST_PARTS else "true",
+        least=least,
+        share=share,
     )
     for row in asked.rows(sql):
         yield Finding(
@@ -131,6 +168,9 @@ def find_in(asked: Asked) -> Iterator[Finding]:
                 " ORDER BY opened_not_after"
             ),
         )
+
+
+def _unknown(asked: Asked) -> Iterator[Finding]:
     sql = _CLOSED.format(within=asked.within("read_at", "read_at"), least=asked.threshold("scan-in", _RESETS))
     for row in asked.rows(sql):
         kind = "tcp" if row["name"] == "OutRsts" else "udp"

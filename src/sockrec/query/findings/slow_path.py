@@ -18,42 +18,37 @@ _SECONDS: Final = Threshold("seconds", 10, "seconds", "a burst fills a queue on 
 _READINGS: Final = 3
 _STEP_US: Final = 5_000_000
 _PART_US: Final = 600_000_000
-# What is slow took at least the rise: of peers to which nothing did no more is read. Only parts of the time
-# with two slow readings, and those around them, are looked at step by step.
+# What is slow took at least the rise: of peers to which nothing did no more is read. Which peers vary is
+# asked without the recording, in half the time: an id that stands for another socket, too, only makes one more.
+# Only parts of the time with two slow readings, and those around them, are looked at step by step.
 # The usual is what a quarter of the readings stays below: an incident may fill most of a capture. A step is
 # slow if most of its readings are: one socket that stood still keeps an old number.
 _SLOW: Final = """
-WITH risen AS (
-    SELECT DISTINCT host, recording, socket_id FROM activity WHERE rtt_us >= {rise} * 1000000 AND {read}
-), ends AS (
+WITH ends AS (
     SELECT host, recording, socket_id, not_after AS read_at, rtt_us, remote_address
     FROM base.events WHERE kind = 'closed' AND protocol = 'tcp' AND rtt_us > 0 AND {ended}
-), far AS (
-    SELECT DISTINCT host, remote_address
-    FROM sockets SEMI JOIN risen USING (host, recording, socket_id) WHERE protocol = 'tcp'
-    UNION SELECT host, remote_address FROM ends WHERE rtt_us >= {rise} * 1000000
-), who AS (
-    SELECT host, recording, socket_id, any_value(remote_address) AS remote_address
-    FROM sockets SEMI JOIN far USING (host, remote_address)
+), met AS (
+    SELECT host, recording, socket_id, remote_address FROM sockets
     WHERE protocol = 'tcp' AND remote_port <> 0 AND state NOT IN ('SYN_SENT', 'SYN_RECV', 'TIME_WAIT')
-    GROUP BY ALL
+), far AS (
+    SELECT DISTINCT host, remote_address FROM met
+    WHERE socket_id IN (SELECT socket_id FROM activity WHERE rtt_us >= {rise} * 1000000 AND {read})
+    UNION SELECT host, remote_address FROM ends WHERE rtt_us >= {rise} * 1000000
 ), extremes AS (
-    SELECT host, recording, socket_id, min(rtt_us) AS least, max(rtt_us) AS most
-    FROM activity SEMI JOIN who USING (host, recording, socket_id)
-    WHERE rtt_us > 0 AND {read} GROUP BY ALL
+    SELECT w.host, w.remote_address, min(a.rtt_us) AS least, max(a.rtt_us) AS most
+    FROM activity a JOIN (FROM met SEMI JOIN far USING (host, remote_address)) w USING (host, socket_id)
+    WHERE a.rtt_us > 0 AND {read_a} GROUP BY ALL
+    UNION ALL SELECT host, remote_address, rtt_us, rtt_us FROM ends
 ), varying AS MATERIALIZED (
-    SELECT row_number() OVER () AS path, host, remote_address FROM (
-        SELECT e.host, w.remote_address, e.least, e.most
-        FROM extremes e JOIN who w USING (host, recording, socket_id)
-        UNION ALL SELECT host, remote_address, rtt_us, rtt_us FROM ends
-    )
+    SELECT row_number() OVER () AS path, host, remote_address FROM extremes
     GROUP BY host, remote_address
     HAVING max(most) >= {times} * min(least) AND max(most) - min(least) >= {rise} * 1000000
+), who AS (
+    SELECT host, recording, socket_id, any_value(path) AS path
+    FROM met JOIN varying USING (host, remote_address) GROUP BY ALL
 ), readings AS (
     SELECT w.path, a.read_at, a.rtt_us
-    FROM activity a JOIN (
-        SELECT path, host, recording, socket_id FROM who JOIN varying USING (host, remote_address)
-    ) w USING (host, recording, socket_id)
+    FROM activity a JOIN who w USING (host, recording, socket_id)
     WHERE a.rtt_us > 0 AND {read_a}
     UNION ALL
     SELECT path, read_at, rtt_us FROM ends JOIN varying USING (host, remote_address)
@@ -99,12 +94,18 @@ def find(asked: Asked) -> Iterator[Finding]:
     is full, or the path became a longer one; a peer that is itself too busy to acknowledge looks the same.
     It is looked at in steps of 5 seconds; of several such times the worst is told.
     """
+    read, rise = asked.within("read_at", "read_at"), asked.threshold("slow-path", _RISE)
+    if not any(
+        asked.any(f"{table} WHERE rtt_us >= {rise} * 1000000")
+        for table in (f"(FROM activity WHERE {read})", "base.events")
+    ):
+        return
     sql = _SLOW.format(
-        read=asked.within("read_at", "read_at"),
+        read=read,
         read_a=asked.within("a.read_at", "a.read_at", "a.host"),
         ended=asked.within("not_before", "not_after"),
         times=asked.threshold("slow-path", _TIMES),
-        rise=asked.threshold("slow-path", _RISE),
+        rise=rise,
         seconds=asked.threshold("slow-path", _SECONDS),
         least=_READINGS,
         step=_STEP_US,

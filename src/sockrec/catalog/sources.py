@@ -47,6 +47,8 @@ _SAMPLES: Final = (
     " WHERE began_at <= ended_at AND began_at >= TIMESTAMPTZ '1970-01-01 00:00:00Z'"
     " AND ended_at < TIMESTAMPTZ '9000-01-01 00:00:00Z'"
 )
+# Which of the journals a row is from; no table has such a column.
+_JOURNAL: Final = "journal_number"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -201,27 +203,31 @@ def _copy_journals(
     table: Table,
     journals: Collection[tuple[JournalFile, dict[str, pa.Table]]],
 ) -> bool:
-    """Copy the journals' rows of a table into memory; tell whether there were any journals."""
+    """Move the journals' rows of a table into DuckDB's memory; tell whether there were any journals.
+
+    They are taken out of `journals`: there may be millions.
+    """
     if not journals:
         return False
-    from pyarrow import concat_tables, repeat
+    from pyarrow import concat_tables, int32, repeat, scalar
 
     columns = f"{_definition((HOST, *table.columns))}, file VARCHAR"
     connection.execute(f"CREATE TABLE journal.{table.name} ({columns})")
     # One statement for all of them: each costs milliseconds, and journals may be many.
-    batches = []
+    batches, hosts, files = [], [], []
     for journal, tables in journals:
-        rows = tables[table.name]
+        rows = tables.pop(table.name)
         if rows.num_rows:
-            places = {"host": journal.host, "file": str(journal.path)}
-            rows = rows.select(table.names)
-            for name, value in places.items():
-                rows = rows.append_column(name, repeat(value, rows.num_rows))
-            batches.append(rows)
+            hosts.append(literal(journal.host))
+            files.append(literal(str(journal.path)))
+            number = repeat(scalar(len(files), int32()), rows.num_rows)
+            batches.append(rows.select(table.names).append_column(_JOURNAL, number))
     if batches:
         connection.register("batch", concat_tables(batches))
-        names = quoted(("host", *table.names, "file"))
-        connection.execute(f"INSERT INTO journal.{table.name} SELECT {names} FROM batch")
+        host, file = (f"([{', '.join(each)}])[{_JOURNAL}]" for each in (hosts, files))
+        connection.execute(
+            f"INSERT INTO journal.{table.name} SELECT {host}, {quoted(table.names)}, {file} FROM batch"
+        )
         connection.unregister("batch")
     return True
 

@@ -34,7 +34,8 @@ open_ AS (
 # minute. It does not ask yet who connected to whom, which takes as long again.
 _MANY: Final = """
 WITH {open_}, met AS (
-    SELECT host, netns, replace(remote_address, '::ffff:', '') AS address, epoch_us(first_seen) // {part} AS part
+    SELECT host, netns, replace(remote_address, '::ffff:', '') AS address,
+        epoch_us(first_seen) // {part} AS part
     FROM sockets
     WHERE protocol = 'tcp' AND remote_port <> 0 AND begun_as = 'opened' AND {seen}
     UNION ALL

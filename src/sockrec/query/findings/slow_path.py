@@ -18,8 +18,9 @@ _SECONDS: Final = Threshold("seconds", 10, "seconds", "a burst fills a queue on 
 _READINGS: Final = 3
 _STEP_US: Final = 5_000_000
 _PART_US: Final = 600_000_000
-# What is slow took at least the rise: of peers to which nothing did no more is read. Which peers vary is
-# asked without the recording, in half the time: an id that stands for another socket, too, only makes one more.
+# What is slow took at least the rise: of peers to which nothing did no more is read. Which peers vary
+# is asked without the recording, in half the time: an id that stands for another socket, too,
+# only makes one more.
 # Only parts of the time with two slow readings, and those around them, are looked at step by step.
 # The usual is what a quarter of the readings stays below: an incident may fill most of a capture. A step is
 # slow if most of its readings are: one socket that stood still keeps an old number.

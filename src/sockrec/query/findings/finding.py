@@ -109,8 +109,12 @@ class Asked:
 
     def within(self, not_before: str, not_after: str, host: str = "host") -> str:
         """Return the condition that something between two moments may be of the time and host asked about."""
-        where = "" if self.host is None else f" AND {host} = {literal(self.host)}"
-        return f"{not_after} >= {self.first} AND coalesce({not_before}, {not_after}) <= {self.last}{where}"
+        parts = [f"{not_after} IS NOT NULL" if self.first_us is None else f"{not_after} >= {self.first}"]
+        if self.last_us is not None:
+            parts.append(f"coalesce({not_before}, {not_after}) <= {self.last}")
+        if self.host is not None:
+            parts.append(f"{host} = {literal(self.host)}")
+        return " AND ".join(parts)
 
 
 def parse_settings(texts: Iterable[str], kinds: Iterable[Kind]) -> dict[str, float]:

@@ -18,41 +18,53 @@ _SECONDS: Final = Threshold("seconds", 10, "seconds", "a burst fills a queue on 
 _READINGS: Final = 3
 _STEP_US: Final = 5_000_000
 _PART_US: Final = 600_000_000
-# What is slow took at least the rise: of peers to which nothing did no more is read. Which peers vary
-# is asked without the recording, in half the time: an id that stands for another socket, too,
-# only makes one more.
+_MOST_PEERS: Final = 1_000
+# What is slow took at least the rise: of peers to which nothing did no more is read. Which peers vary is
+# asked by the id alone, in half the time and memory: one that is another socket's, too, only makes one more.
+_VARYING: Final = """
+WITH ends AS (
+    SELECT host, remote_address, rtt_us
+    FROM base.events WHERE kind = 'closed' AND protocol = 'tcp' AND rtt_us > 0 AND {ended}
+), far AS MATERIALIZED (
+    SELECT row_number() OVER () AS path, host, remote_address FROM (
+        SELECT DISTINCT host, remote_address FROM sockets SEMI JOIN (
+            SELECT DISTINCT socket_id FROM activity WHERE rtt_us >= {rise} * 1000000 AND {read}
+        ) risen USING (socket_id)
+        UNION SELECT host, remote_address FROM ends WHERE rtt_us >= {rise} * 1000000
+    )
+), extremes AS (
+    SELECT w.path, min(a.rtt_us) AS least, max(a.rtt_us) AS most
+    FROM activity a JOIN (
+        SELECT socket_id, path FROM sockets JOIN far USING (host, remote_address)
+    ) w USING (socket_id)
+    WHERE a.rtt_us > 0 AND {read_a} GROUP BY path
+    UNION ALL
+    SELECT path, rtt_us, rtt_us FROM ends JOIN far USING (host, remote_address)
+), wide AS (
+    SELECT path, max(most) - min(least) AS width FROM extremes GROUP BY path
+    HAVING max(most) >= {times} * min(least) AND width >= {rise} * 1000000
+)
+SELECT host, remote_address FROM far JOIN wide USING (path)
+ORDER BY width DESC, host, remote_address LIMIT {peers}
+"""
 # Only parts of the time with two slow readings, and those around them, are looked at step by step.
 # The usual is what a quarter of the readings stays below: an incident may fill most of a capture. A step is
 # slow if most of its readings are: one socket that stood still keeps an old number.
 _SLOW: Final = """
-WITH ends AS (
-    SELECT host, recording, socket_id, not_after AS read_at, rtt_us, remote_address
-    FROM base.events WHERE kind = 'closed' AND protocol = 'tcp' AND rtt_us > 0 AND {ended}
-), met AS (
-    SELECT host, recording, socket_id, remote_address FROM sockets
-    WHERE protocol = 'tcp' AND remote_port <> 0 AND state NOT IN ('SYN_SENT', 'SYN_RECV', 'TIME_WAIT')
-), far AS (
-    SELECT DISTINCT host, remote_address FROM met
-    WHERE socket_id IN (SELECT socket_id FROM activity WHERE rtt_us >= {rise} * 1000000 AND {read})
-    UNION SELECT host, remote_address FROM ends WHERE rtt_us >= {rise} * 1000000
-), extremes AS (
-    SELECT w.host, w.remote_address, min(a.rtt_us) AS least, max(a.rtt_us) AS most
-    FROM activity a JOIN (FROM met SEMI JOIN far USING (host, remote_address)) w USING (host, socket_id)
-    WHERE a.rtt_us > 0 AND {read_a} GROUP BY ALL
-    UNION ALL SELECT host, remote_address, rtt_us, rtt_us FROM ends
-), varying AS MATERIALIZED (
-    SELECT row_number() OVER () AS path, host, remote_address FROM extremes
-    GROUP BY host, remote_address
-    HAVING max(most) >= {times} * min(least) AND max(most) - min(least) >= {rise} * 1000000
+WITH varying AS (
+    SELECT row_number() OVER () AS path, * FROM (VALUES {varying}) given(host, remote_address)
 ), who AS (
     SELECT host, recording, socket_id, any_value(path) AS path
-    FROM met JOIN varying USING (host, remote_address) GROUP BY ALL
+    FROM sockets JOIN varying USING (host, remote_address)
+    WHERE protocol = 'tcp' AND remote_port <> 0 AND state NOT IN ('SYN_SENT', 'SYN_RECV', 'TIME_WAIT')
+    GROUP BY ALL
 ), readings AS (
     SELECT w.path, a.read_at, a.rtt_us
     FROM activity a JOIN who w USING (host, recording, socket_id)
     WHERE a.rtt_us > 0 AND {read_a}
     UNION ALL
-    SELECT path, read_at, rtt_us FROM ends JOIN varying USING (host, remote_address)
+    SELECT path, not_after, rtt_us FROM base.events JOIN varying USING (host, remote_address)
+    WHERE kind = 'closed' AND protocol = 'tcp' AND rtt_us > 0 AND {ended}
 ), usual AS (
     SELECT path, usual, greatest({times} * usual, usual + {rise} * 1000000) AS slow
     FROM (SELECT path, quantile_disc(rtt_us, 0.25) AS usual FROM readings GROUP BY path)
@@ -93,7 +105,8 @@ def find(asked: Asked) -> Iterator[Finding]:
 
     The usual is what it took to this peer at the best quarter of the capture's readings. A queue on the way
     is full, or the path became a longer one; a peer that is itself too busy to acknowledge looks the same.
-    It is looked at in steps of 5 seconds; of several such times the worst is told.
+    It is looked at in steps of 5 seconds; of several such times the worst is told. Of more than a thousand
+    peers those whose round trips vary most are looked at.
     """
     read, rise = asked.within("read_at", "read_at"), asked.threshold("slow-path", _RISE)
     if not any(
@@ -101,12 +114,18 @@ def find(asked: Asked) -> Iterator[Finding]:
         for table in (f"(FROM activity WHERE {read})", "base.events")
     ):
         return
+    shared = {
+        "read_a": asked.within("a.read_at", "a.read_at", "a.host"),
+        "ended": asked.within("not_before", "not_after"),
+        "times": asked.threshold("slow-path", _TIMES),
+        "rise": rise,
+    }
+    varying = asked.rows(_VARYING.format(**shared, read=read, peers=_MOST_PEERS))
+    if not varying:
+        return
     sql = _SLOW.format(
-        read=read,
-        read_a=asked.within("a.read_at", "a.read_at", "a.host"),
-        ended=asked.within("not_before", "not_after"),
-        times=asked.threshold("slow-path", _TIMES),
-        rise=rise,
+        **shared,
+        varying=", ".join(f"({literal(row['host'])}, {literal(row['remote_address'])})" for row in varying),
         seconds=asked.threshold("slow-path", _SECONDS),
         least=_READINGS,
         step=_STEP_US,

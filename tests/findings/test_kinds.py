@@ -194,6 +194,31 @@ def test_when_a_queue_began_to_stand_has_bounds(
     assert one.not_after == at(second if queue else 7)
 
 
+def test_what_one_process_leaves_is_one_finding(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 60)
+    part.socket(1, 0, 60, "found", "stopped")
+    for number, (pid, window) in enumerate(((7, 0), (7, 0), (7, 900), (8, 0), (7, 0))):
+        part.connection(
+            11 + number, 0, 60, "found", "stopped", remote_port=40_000 + number, pid=pid, program="busy"
+        )
+        part.active(11 + number, 0, recv_q=0, send_q=0)
+        part.active(11 + number, 9 - number, recv_q=5_000 + number, send_q=90_000 + number, snd_wnd=window)
+    part.write()
+    told = [one for one in found(tmp_path) if one.kind in ("unread", "unsent")]
+    numbers = {(one.kind, one.subject, one.numbers.get("reason")): one for one in told}
+    assert {key: one.numbers["connections"] for key, one in numbers.items()} == {
+        ("unread", "4 connections of busy[7]", None): 4,
+        ("unread", "busy[8] tcp 10.0.0.5:7071 - 10.0.0.9:40003", None): 1,
+        ("unsent", "3 connections of busy[7]", "peer does not read"): 3,
+        ("unsent", "busy[7] tcp 10.0.0.5:7071 - 10.0.0.9:40002", "peer is slow"): 1,
+        ("unsent", "busy[8] tcp 10.0.0.5:7071 - 10.0.0.9:40003", "peer does not read"): 1,
+    }
+    most = numbers["unread", "4 connections of busy[7]", None]
+    assert most.text.endswith("5,004 bytes lay in its receive queue. So it was on 3 more of its connections.")
+    # The fullest is told of; since when, of the first.
+    assert (most.numbers["socket_id"], most.not_after) == (15, at(5))
+
+
 def test_a_restart_tells_its_downtime_and_a_stop_is_worse(tmp_path: Path) -> None:
     part = Part(tmp_path, 0, 60)
     stops_and_comes_back(part)

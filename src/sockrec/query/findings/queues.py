@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from sockrec.model import durations
@@ -10,6 +10,8 @@ from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
 from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, process
 
+Row = dict[str, Any]
+_MOST_SHOWN: Final = 50
 _SECONDS: Final = Threshold(
     "seconds", 10, "seconds", "a program may be busy for a while; users have given up by then"
 )
@@ -58,56 +60,77 @@ WHERE queue >= {bytes} AND epoch_us(until) - epoch_us(began) >= {seconds} * 1000
 QUALIFY row_number() OVER (PARTITION BY host, recording, socket_id ORDER BY took DESC) = 1
 ORDER BY queue DESC, began
 """
-_TITLES: Final = {
-    "peer does not read": "does not read",
-    "no answer": "does not answer",
-    "peer is slow": "is slow",
+# What the peer does, and how that is known.
+_REASONS: Final = {
+    "peer does not read": ("does not read", "its window is closed: the program there does not read"),
+    "no answer": (
+        "does not answer",
+        "it was sent again {again} without an answer: the path or the peer is gone",
+    ),
+    "peer is slow": ("is slow", "it acknowledges less than is sent"),
 }
 
 
 def find_unread(asked: Asked) -> Iterator[Finding]:
-    """Find each connection whose program left at least `bytes` unread for at least `seconds`.
+    """Find each program that left at least `bytes` of a connection unread for at least `seconds`.
 
-    Its Recv-Q did not fall in all that time. The peer's bytes have come: the path is right, and this host's
-    program is what is stuck.
+    A Recv-Q did not fall in all that time. The peer's bytes have come: the path is right, and this host's
+    program is what is stuck. The connections of one process are one finding, told of the fullest.
     """
-    for row in _stuck(asked, "unread", "recv_q"):
+    for rows in _grouped(_stuck(asked, "unread", "recv_q")):
+        row = rows[0]
         who = process(row["pid"], row["named"])
-        peer = endpoint(row["remote_address"], row["remote_port"])
         text = (
-            f"{who} did not read what {peer} had sent it for {durations.show(row['took'])}:"
-            f" {row['queue']:,} bytes lay in its receive queue."
+            f"{who} did not read what {_remote(row)} had sent it for {durations.show(row['took'])}:"
+            f" {row['queue']:,} bytes lay in its receive queue.{_more(rows)}"
         )
-        yield _finding(row, "unread", f"{row['named'] or 'a program'} does not read", text, "recv_q")
+        yield _finding(rows, "unread", f"{row['named'] or 'a program'} does not read", text, "recv_q")
 
 
 def find_unsent(asked: Asked) -> Iterator[Finding]:
-    """Find each connection with at least `bytes` that the peer did not take for at least `seconds`.
+    """Find each program with at least `bytes` that a peer did not take for at least `seconds`.
 
     Told apart by tcp_info: a window of 0, or probes of it, is a peer whose program does not read;
-    retransmissions are a path that loses, or a peer that is gone; neither is a peer that is slow.
+    retransmissions are a path that loses, or a peer that is gone; neither is a peer that is slow. The
+    connections of one process for which the reason is the same are one finding, told of the fullest.
     """
-    for row in _stuck(asked, "unsent", "send_q"):
-        who = process(row["pid"], row["named"])
-        peer = endpoint(row["remote_address"], row["remote_port"])
-        if row["snd_wnd"] == 0 or row["probes"]:
-            why, reason = "its window is closed: the program there does not read", "peer does not read"
-        elif row["retransmits"]:
-            again = count(row["retransmits"], "time")
-            why, reason = (
-                f"it was sent again {again} without an answer: the path or the peer is gone",
-                "no answer",
-            )
-        else:
-            why, reason = "it acknowledges less than is sent", "peer is slow"
+    stuck = [row | {"reason": _reason(row)} for row in _stuck(asked, "unsent", "send_q")]
+    for rows in _grouped(stuck, "reason"):
+        row = rows[0]
+        done, why = _REASONS[row["reason"]]
+        again = count(row["retransmits"] or 0, "time")
         text = (
-            f"{peer} did not take what {who} had for it for {durations.show(row['took'])}:"
-            f" {row['queue']:,} bytes lay in the send queue; {why}."
+            f"{_remote(row)} did not take what {process(row['pid'], row['named'])} had for it for"
+            f" {durations.show(row['took'])}: {row['queue']:,} bytes lay in the send queue;"
+            f" {why.format(again=again)}.{_more(rows)}"
         )
-        yield _finding(row, "unsent", f"{peer} {_TITLES[reason]}", text, "send_q", reason)
+        yield _finding(rows, "unsent", f"{_remote(row)} {done}", text, "send_q")
 
 
-def _stuck(asked: Asked, kind: str, queue: str) -> list[dict[str, Any]]:
+def _reason(row: Row) -> str:
+    if row["snd_wnd"] == 0 or row["probes"]:
+        return "peer does not read"
+    return "no answer" if row["retransmits"] else "peer is slow"
+
+
+def _grouped(rows: Iterable[Row], *also: str) -> list[list[Row]]:
+    """Return the rows of each process together, and of what else they are told apart by, in their order."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in ("host", "pid", "named", *also)), []).append(row)
+    return list(groups.values())
+
+
+def _remote(row: Row) -> str:
+    return endpoint(row["remote_address"], row["remote_port"])
+
+
+def _more(rows: list[Row]) -> str:
+    more = len(rows) - 1
+    return f" So it was on {more:,} more of its connections." if more else ""
+
+
+def _stuck(asked: Asked, kind: str, queue: str) -> list[Row]:
     least = asked.threshold(kind, _BYTES)
     # Few have that much: of these alone the stretches are put together.
     long = asked.rows(f"SELECT DISTINCT socket_id FROM activity WHERE {queue} >= {least}")
@@ -127,25 +150,33 @@ def _stuck(asked: Asked, kind: str, queue: str) -> list[dict[str, Any]]:
     return asked.rows(sql)
 
 
-def _finding(
-    row: dict[str, Any], kind: str, title: str, text: str, queue: str, reason: str | None = None
-) -> Finding:
-    local, remote = (endpoint(row[f"{side}_address"], row[f"{side}_port"]) for side in ("local", "remote"))
-    numbers = {"bytes": row["queue"], "us": row["took"], "socket_id": row["socket_id"]}
+def _finding(rows: list[Row], kind: str, title: str, text: str, queue: str) -> Finding:
+    row = rows[0]
+    began = min(rows, key=lambda one: one["began"])
+    who = process(row["pid"], row["named"])
+    place = f"{endpoint(row['local_address'], row['local_port'])} - {_remote(row)}"
+    numbers = {
+        "bytes": row["queue"],
+        "us": row["took"],
+        "socket_id": row["socket_id"],
+        "connections": len(rows),
+        **({"reason": row["reason"]} if "reason" in row else {}),
+    }
+    sockets = ", ".join(str(one["socket_id"]) for one in rows[:_MOST_SHOWN])
     return Finding(
         kind=kind,
         severity="warning",
         title=title,
         text=text,
-        not_before=row["not_before"],
-        not_after=row["began"],
+        not_before=began["not_before"],
+        not_after=began["began"],
         host=row["host"],
-        subject=f"{process(row['pid'], row['named'])} tcp {local} - {remote}",
-        numbers=numbers if reason is None else numbers | {"reason": reason},
+        subject=f"{who} tcp {place}" if len(rows) == 1 else f"{len(rows):,} connections of {who}",
+        numbers=numbers,
         look=f"sockrec lifecycle --socket {row['socket_id']}; sockrec top --by {queue.replace('_', '-')}",
         sql=(
-            f"SELECT read_at, {queue}, snd_wnd, probes, retransmits, timer FROM activity"
-            f" WHERE socket_id = {row['socket_id']} AND {queue} IS NOT NULL ORDER BY read_at"
+            f"SELECT socket_id, read_at, {queue}, snd_wnd, probes, retransmits, timer FROM activity"
+            f" WHERE socket_id IN ({sockets}) AND {queue} IS NOT NULL ORDER BY socket_id, read_at"
         ),
     )
 

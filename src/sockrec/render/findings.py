@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -12,12 +13,22 @@ from sockrec.render.sentences import at, between
 
 Row = Mapping[str, Any]
 _WIDTH: Final = 100
+_MOST: Final = 10
 
 
 def text(rows: Sequence[Row], zone: tzinfo, *, name_host: bool = False) -> str:
-    """Return a paragraph for each finding: what, when, in words, and what to ask next."""
+    """Return a paragraph for each finding: what, when, in words, and what to ask next.
+
+    Of a kind that has many on a host the first ones; the last line tells how many more there are.
+    """
     parts = []
+    told: Counter[tuple[str, str]] = Counter()
+    more: Counter[str] = Counter()
     for row in rows:
+        told[row["host"], row["kind"]] += 1
+        if told[row["host"], row["kind"]] > _MOST:
+            more[row["kind"]] += 1
+            continue
         host = f" on {row['host']}" if name_host else ""
         lines = [
             f"{row['severity']}: {row['title']}{host}",
@@ -28,6 +39,9 @@ def text(rows: Sequence[Row], zone: tzinfo, *, name_host: bool = False) -> str:
             f"  look: {row['look']}",
         ]
         parts.append("".join(f"{terminal(line)}\n" for line in lines))
+    if more:
+        rest = ", ".join(f"{number:,} of {terminal(kind)}" for kind, number in more.items())
+        parts.append(f"and more: {rest}; `--format table` has all of them\n")
     return "\n".join(parts)
 
 

@@ -136,7 +136,7 @@ def thousands_of_files(folder: Path) -> None:
     part.write()
     segment = part.path("sockets")
     linked = segment
-    for number in range(cases(1_000, 10_000)):
+    for number in range(cases(1_000, 5_000)):
         path = segment.with_name(f"20261120T103200-aaaa-{number + 7:06d}.parquet")
         if number % _LINKS:
             os.link(linked, path)
@@ -144,5 +144,5 @@ def thousands_of_files(folder: Path) -> None:
             linked = Path(shutil.copy(segment, path))
         segment.with_name(f"20261120T103200-bbbb-{number:06d}.parquet").write_bytes(b"PAR1")
     facts = Layout(folder).recording(part.host, RECORDING)
-    for number in range(cases(1_000, 10_000)):
+    for number in range(cases(1_000, 5_000)):
         facts.with_name(f"20261120T{number:06d}-aaaa.json").write_bytes(b"{}")

@@ -60,7 +60,7 @@ def millions_of_activity_rows(folder: Path) -> None:
     with pq.ParquetWriter(
         part.path("activity"), row.schema.with_metadata(METADATA), compression="zstd"
     ) as writer:
-        for _ in range(cases(20, 200)):
+        for _ in range(cases(20, 100)):
             writer.write_table(million, row_group_size=1_000_000)
 
 

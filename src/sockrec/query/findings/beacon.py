@@ -9,7 +9,7 @@ from sockrec.catalog.sources import literal
 from sockrec.model import durations
 from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.begun import begun
+from sockrec.query.findings.begun import begun, has_clients
 from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count
 
 _CALLS: Final = Threshold("calls", 8, "calls", "fewer are even by chance")
@@ -55,6 +55,8 @@ def find(asked: Asked) -> Iterator[Finding]:
     Nine of ten intervals differ from the usual one by less than `uneven` per cent. Programs that report
     home do so, the wanted ones and the others. Peers in private networks are left out unless `private` is 1.
     """
+    if not has_clients(asked):
+        return
     sql = _BEACONS.format(
         begun=begun(asked),
         known=known_as_sql("program"),

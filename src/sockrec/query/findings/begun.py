@@ -40,3 +40,9 @@ def begun(asked: Asked) -> str:
     return _BEGUN.format(
         seen=asked.within("begun_after", "first_seen"), told=asked.within("opened_at", "opened_at")
     )
+
+
+def has_clients(asked: Asked) -> bool:
+    """Return whether this host asked for any of them: a host that only serves is quickly done with."""
+    sql = f"WITH {begun(asked)} SELECT EXISTS (FROM begun WHERE client) AS found"
+    return bool(asked.shared("clients", lambda: asked.rows(sql))[0]["found"])

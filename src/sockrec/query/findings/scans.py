@@ -7,7 +7,7 @@ from typing import Final
 
 from sockrec.catalog.sources import literal
 from sockrec.model.programs import known_as_sql
-from sockrec.query.findings.begun import begun
+from sockrec.query.findings.begun import begun, has_clients
 from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, process
 
 _PORTS: Final = Threshold(
@@ -201,6 +201,8 @@ def find_out(asked: Asked) -> Iterator[Finding]:
 
     A crawler or a mail server talks to as many; most of theirs answer.
     """
+    if not has_clients(asked):
+        return
     sql = _OUT.format(
         begun=begun(asked), known=known_as_sql("m.program"), least=asked.threshold("scan-out", _TARGETS)
     )

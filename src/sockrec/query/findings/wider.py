@@ -9,6 +9,18 @@ from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
 from sockrec.query.findings.finding import Asked, Finding, Kind, process
 
+_MOST_PORTS: Final = 1_000
+# Few ports are listened on at several addresses, and who listened when is dear to know.
+_SEVERAL: Final = """
+SELECT local_port FROM (
+    SELECT host, netns, protocol, local_port, local_address FROM sockets
+    WHERE protocol IN ('tcp', 'udp') AND state IN ('LISTEN', 'UNCONN') AND remote_port = 0
+    UNION ALL
+    SELECT host, netns, protocol, local_port, local_address FROM base.events
+    WHERE kind = 'stopped listening' AND protocol IN ('tcp', 'udp')
+)
+GROUP BY host, netns, protocol, local_port HAVING count(DISTINCT local_address) > 1
+"""
 # 127.0.0.0/8 and ::1 are this host alone; 0.0.0.0 and :: are every address it has.
 _WIDER: Final = """
 WITH known AS (
@@ -16,7 +28,7 @@ WITH known AS (
         CASE WHEN local_address IN ('0.0.0.0', '::') THEN 2
             WHEN replace(local_address, '::ffff:', '') LIKE '127.%' OR local_address = '::1' THEN 0
             ELSE 1 END AS reach
-    FROM listeners WHERE protocol IN ('tcp', 'udp')
+    FROM listeners WHERE protocol IN ('tcp', 'udp') AND {ports}
 )
 SELECT l.host, l.protocol, l.local_address, l.local_port, l.pid, l.named, l.began_not_before AS not_before,
     l.began_not_after AS not_after, o.local_address AS before
@@ -35,7 +47,11 @@ def find(asked: Asked) -> Iterator[Finding]:
 
     The same program on the same port. That it listened on all addresses from the beginning is no finding.
     """
+    several = {str(row["local_port"]) for row in asked.rows(_SEVERAL)}
+    if not several:
+        return
     sql = _WIDER.format(
+        ports=f"local_port IN ({', '.join(several)})" if len(several) <= _MOST_PORTS else "true",
         known=known_as_sql("coalesce(first_program, program)"),
         within=asked.within("l.began_not_before", "l.began_not_after", "l.host"),
     )

@@ -26,6 +26,7 @@ FIGURES: dict[str, Callable[[sockrec.Capture], Any]] = {
     "connections": sockrec.plots.connections,
     "connections to a port": lambda capture: sockrec.plots.connections(capture, 7071),
     "queues": lambda capture: sockrec.plots.queues(capture, 7071),
+    "programs": sockrec.plots.programs,
 }
 
 
@@ -210,10 +211,100 @@ def test_queues_add_up_over_the_sockets_of_a_port_and_end_with_them(tmp_path: Pa
     assert [shape.y0 for shape in figure.layout.shapes] == [16]
 
 
-@pytest.mark.parametrize("name", FIGURES)
+def test_calls_are_a_line_for_each_program_and_peer_with_a_dot_each(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 9)
+    for id_, sample in ((1, 2), (2, 4), (3, 6)):
+        part.connection(id_, sample, sample, remote_address="203.0.113.7", remote_port=443, local_port=40001)
+        part.exactly(begun=sample - 0.5)
+    part.connection(4, 3, 5, remote_address="10.0.0.1", remote_port=80, local_port=40002, state="SYN_SENT")
+    part.connection(5, 0, 9, "found", "stopped", remote_address="10.0.0.2", remote_port=80, local_port=40003)
+    part.write()
+    with sockrec.open(tmp_path) as capture:
+        figure = sockrec.plots.calls(capture)
+    dots = {trace.name: list(zip(trace.y, trace.x, strict=True)) for trace in figure.data}
+    assert dots["connected"] == [("myapp → 203.0.113.7:443", _text(began(n - 0.5))) for n in (2, 4, 6)]
+    assert dots["never connected"] == [("myapp → 10.0.0.1:80", _text(ended(3)))]
+    assert set(dots) == {"connected", "never connected"}
+
+
+def test_calls_too_near_to_each_other_are_one_dot_that_counts_them(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 9)
+    for id_ in range(5):
+        part.connection(id_, 3, 5, remote_address="10.0.0.1", remote_port=80, local_port=40000 + id_)
+    part.write()
+    with sockrec.open(tmp_path) as capture:
+        (trace,) = sockrec.plots.calls(capture).data
+    assert (list(trace.x), list(trace.customdata)) == ([_text(ended(3))], [5])
+
+
+def test_a_host_that_calls_nobody_has_no_calls_to_draw(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 4)
+    part.socket(1, 0, 4, "found", "stopped")
+    part.write()
+    with sockrec.open(tmp_path) as capture, pytest.raises(NothingMatchedError, match="nobody here connected"):
+        sockrec.plots.calls(capture)
+
+
+def test_what_a_program_holds_is_counted_under_its_name_and_only_while_it_is_held(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 9)
+    part.socket(1, 0, 9, "found", "stopped", program="nginx: master process", pid=1)
+    part.connection(2, 2, 5, program="nginx: worker process", pid=2)
+    part.connection(3, 3, 9, ended_as="stopped", program="nginx: worker process", pid=2)
+    part.connection(4, 3, 9, ended_as="stopped", program="nginx", pid=2, owner="last", state="TIME_WAIT")
+    part.connection(5, 3, 9, ended_as="stopped", program="<b>x", pid=3)
+    part.write()
+    with sockrec.open(tmp_path) as capture:
+        traces = {trace.name: trace for trace in sockrec.plots.programs(capture).data}
+    shown = {name: [_level(trace, began(n)) for n in range(10)] for name, trace in traces.items()}
+    assert shown == {
+        "nginx": [1, 1, 2, 3, 3, 3, 2, 2, 2, 2],
+        "&lt;b&gt;x": [0, 0, 0, 1, 1, 1, 1, 1, 1, 1],
+    }
+
+
+def test_of_many_programs_those_with_the_most_sockets_are_drawn_and_it_is_said(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 4)
+    for number in range(9):
+        for more in range(2 if number == 7 else 1):
+            id_ = 10 * number + more
+            part.socket(
+                id_, 0, 4, "found", "stopped", local_port=1000 + id_, program=f"p{number}", pid=number
+            )
+    part.write()
+    with sockrec.open(tmp_path) as capture:
+        figure = sockrec.plots.programs(capture)
+    assert [trace.name for trace in figure.data] == ["p7", "p0", "p1", "p2", "p3", "p4", "p5", "p6"]
+    assert "8 with the most, of 9" in figure.layout.title.text
+
+
+def test_a_counter_has_a_bar_from_reading_to_reading_and_none_where_it_did_not_move() -> None:
+    with sockrec.open(SAMPLE.parents[1] / "backlog-full" / "capture") as capture:
+        figure = sockrec.plots.rates(capture, "ListenOverflows", "Tcp.RetransSegs", "OutRsts")
+        readings = capture.rates(counters=["ListenOverflows"]).fetchall()
+    overflows, resent, resets = figure.data
+    assert [trace.name for trace in figure.data] == ["TcpExt.ListenOverflows", "Tcp.RetransSegs", "OutRsts"]
+    assert list(overflows.y) == [per_second for *_, per_second, _, _ in readings]
+    ends = [
+        datetime.fromisoformat(x).replace(tzinfo=UTC) + timedelta(milliseconds=width)
+        for x, width in zip(overflows.x, overflows.width, strict=True)
+    ]
+    assert ends == [time for time, *_ in readings]
+    assert list(resent.x) == list(overflows.x)[1:]  # none was sent again in the first ten seconds
+    assert not resets.x
+
+
+def test_counters_have_to_be_named_and_recorded() -> None:
+    with sockrec.open(SAMPLE) as capture:
+        with pytest.raises(UsageError, match="name some counters"):
+            sockrec.plots.rates(capture)
+        with pytest.raises(NothingMatchedError, match="OutRsts"):
+            sockrec.plots.rates(capture, "OutRsts")
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "calls"])
 def test_every_figure_has_the_same_axis_a_title_and_outlives_its_capture(name: str) -> None:
     with sockrec.open(SAMPLE) as capture:
-        figure = FIGURES[name](capture)
+        figure = (FIGURES | {"calls": sockrec.plots.calls})[name](capture)
         first, last = capture.sql("SELECT min(began_at), max(ended_at) FROM samples").fetchall()[0]
     drawn = json.loads(figure.to_json())
     axes = [axis for key, axis in drawn["layout"].items() if key.startswith("xaxis")]

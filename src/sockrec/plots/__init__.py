@@ -11,6 +11,9 @@ its data: it can be shown after the capture was closed.
 """
 
 from sockrec.plots.activity import connections, queues, states
+from sockrec.plots.calls import calls
+from sockrec.plots.held import programs
 from sockrec.plots.periods import listening
+from sockrec.plots.rates import rates
 
-__all__ = ["connections", "listening", "queues", "states"]
+__all__ = ["calls", "connections", "listening", "programs", "queues", "rates", "states"]

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from typing import Final
 
+from sockrec.model.programs import known_as_sql
+
 # Sockets are counted in samples: a row counts from the first sample that holds it on, until the
 # first that does not. A row cut by a segment's edge begins in the sample after the cut.
-STATES: Final = """
+_LEVELS: Final = """
 WITH moved AS (
-    SELECT s.host, s.recording, s.state, b.began_at AS moment, 1 AS step
+    SELECT s.host, s.recording, {of} AS {name}, b.began_at AS moment, 1 AS step
     FROM sockets s ASOF JOIN samples b
         ON b.host = s.host AND b.recording = s.recording AND s.first_seen <= b.ended_at
-    WHERE s.begun_as IS DISTINCT FROM 'carried'
+    WHERE s.begun_as IS DISTINCT FROM 'carried' AND {where}
     UNION ALL
-    SELECT s.host, s.recording, s.state, b.began_at, 1
+    SELECT s.host, s.recording, {of}, b.began_at, 1
     FROM sockets s ASOF JOIN samples b
         ON b.host = s.host AND b.recording = s.recording AND s.first_seen < b.began_at
-    WHERE s.begun_as = 'carried'
+    WHERE s.begun_as = 'carried' AND {where}
     UNION ALL
-    SELECT s.host, s.recording, s.state, e.began_at, -1
+    SELECT s.host, s.recording, {of}, e.began_at, -1
     FROM sockets s ASOF JOIN samples e
         ON e.host = s.host AND e.recording = s.recording AND s.last_seen < e.began_at
+    WHERE {where}
 )
-SELECT host, recording, state, moment, sum(step) AS step FROM moved GROUP BY ALL HAVING sum(step) <> 0
-ORDER BY state, host, moment
+SELECT host, recording, {name}, moment, sum(step) AS step FROM moved GROUP BY ALL HAVING sum(step) <> 0
+ORDER BY {name}, host, moment
 """
+
+STATES: Final = _LEVELS.format(of="s.state", name="state", where="true")
+
+# Only of those that are held: what TIME_WAIT leaves behind belongs to no program any more.
+PROGRAMS: Final = _LEVELS.format(
+    of=f"coalesce({known_as_sql('s.program')}, '?')", name="program", where="s.owner = 'held'"
+)
 
 EVENTS: Final = """
 SELECT (epoch_us({end}_not_after) - $first) // $step AS place, {end}_as = 'gap' AS in_gap, count(*) AS n

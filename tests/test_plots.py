@@ -291,6 +291,7 @@ def test_a_counter_has_a_bar_from_reading_to_reading_and_none_where_it_did_not_m
     assert ends == [time for time, *_ in readings]
     assert list(resent.x) == list(overflows.x)[1:]  # none was sent again in the first ten seconds
     assert not resets.x
+    assert [note.text for note in figure.layout.annotations] == [trace.name for trace in figure.data]
 
 
 def test_counters_have_to_be_named_and_recorded() -> None:

@@ -37,7 +37,7 @@ def rates(capture: Capture, *counters: str) -> Figure:
         ]
         panels |= {shown(name): readings[name] for name in moved} or {shown(asked): []}
     title = "How fast counters rose, per second"
-    figure = chart.figure(title, height=130 + 130 * len(panels), panels=list(panels))
+    figure = chart.figure(title, height=110 + 140 * len(panels), panels=[""] * len(panels))
     for panel, (name, rows) in enumerate(panels.items(), 1):
         bars = [row for row in rows if row["per_second"]]
         took = [timedelta(seconds=row["seconds"]) for row in bars]
@@ -54,5 +54,16 @@ def rates(capture: Capture, *counters: str) -> Figure:
             showlegend=False,
             row=panel,
             col=1,
+        )
+        # Above its panel: beside it long names would run into each other.
+        figure.add_annotation(
+            text=name,
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=1,
+            yref=f"y{'' if panel == 1 else panel} domain",
+            yanchor="bottom",
+            showarrow=False,
         )
     return figure

@@ -73,7 +73,7 @@ def calls(capture: Capture) -> Figure:
             hovertemplate="%{y}<br>%{customdata:,} at %{x|%H:%M:%S.%L}",
             name=name,
         )
-    figure.update_layout(showlegend=True)
+    figure.update_layout(showlegend=True)  # plotly hides the name where there is one kind only
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=list(lanes)[::-1], automargin=True
     )

@@ -37,6 +37,7 @@ def programs(capture: Capture) -> Figure:
     for colour, (program, host) in zip(_COLOURS, most, strict=False):
         name = f"{program} on {host}" if chart.several_hosts else program
         chart.stepped(figure, series[program, host], "step", host, shown(name), colour)
+    figure.update_layout(showlegend=True)  # plotly hides the name where there is one line only
     return figure
 
 

@@ -28,6 +28,7 @@ from sockrec.query import events as _events
 from sockrec.query import findings as _findings
 from sockrec.query import grammar
 from sockrec.query import lifecycle as _lifecycle
+from sockrec.query import own_findings as _own_findings
 from sockrec.query import rate_names as _rate_names
 from sockrec.query import rates as _rates
 from sockrec.query import top as _top
@@ -45,7 +46,7 @@ from sockrec.store import baselines as _baselines
 from sockrec.store.locate import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     import duckdb
@@ -140,15 +141,19 @@ class Capture:
         host: str | None = None,
         settings: Sequence[str] = (),
         baseline: Baseline | None = None,
+        also: Sequence[Callable[[Capture], Iterable[Finding]]] = (),
     ) -> list[Finding]:
-        """Return what happened (`sockrec.query.findings.Finding`), the most telling first.
+        """Return what happened (`sockrec.Finding`), the most telling first.
 
         `settings` are thresholds, such as `"close-wait.sockets=50"`. Raises `UsageError` for what is none.
-        With a `baseline` (`sockrec.baseline`) it tells what that does not have, too.
+        With a `baseline` (`sockrec.baseline`) it tells what that does not have, too. `also` are functions of
+        your own that take the capture and return what they found, after ours of the same severity.
         """
         first_us, last_us = self._us(first), self._us(last)
         wanted = _findings.parse_settings(settings, _findings.KINDS)
-        return _findings.diagnose(_findings.Asked(self._catalog, first_us, last_us, host, wanted, baseline))
+        asked = _findings.Asked(self._catalog, first_us, last_us, host, wanted, baseline)
+        own = (finding for find in also for finding in find(self))
+        return _own_findings.among(_findings.diagnose(asked), own, asked)
 
     def baseline(
         self, first: Moment | None = None, last: Moment | None = None, host: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +167,62 @@ def test_a_baseline_is_learned_compared_and_used(capture: sockrec.Capture, tmp_p
             capture.baseline(host="nobody")
     with pytest.raises(UsageError, match="can't read"):
         sockrec.baseline(tmp_path / "none.toml")
+
+
+def _found(**changed: Any) -> sockrec.Finding:
+    facts: dict[str, Any] = {
+        "kind": "own",
+        "severity": "critical",
+        "title": "ours",
+        "text": "This is not allowed here.",
+        "not_before": None,
+        "not_after": began(5),
+        "host": "web-1",
+        "subject": "port 7071",
+        "numbers": {},
+        "look": "sockrec port 7071",
+        "sql": "SELECT 1",
+    }
+    return sockrec.Finding(**(facts | changed))
+
+
+def test_findings_of_ones_own_are_told_among_ours_by_severity(capture: sockrec.Capture) -> None:
+    def own(asked: sockrec.Capture) -> list[sockrec.Finding]:
+        rows = asked.listeners().fetchall()
+        return [_found(severity="notice", title="last"), _found(numbers={"listeners": len(rows)})]
+
+    with capture:
+        ours = capture.diagnose()
+        told = capture.diagnose(also=[own])
+    assert ours
+    critical = sum(one.severity == "critical" for one in ours)
+    assert told[critical].numbers == {"listeners": 2}
+    assert told[-1].title == "last"
+    assert [one for one in told if one.kind != "own"] == ours
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [({"first": "start+6s"}, 0), ({"last": "start+4s"}, 0), ({"first": "start+4s", "last": "start+6s"}, 1)],
+)
+def test_findings_of_ones_own_are_of_the_time_asked_about(
+    capture: sockrec.Capture, asked: dict[str, Any], told: int
+) -> None:
+    with capture:
+        found = capture.diagnose(**asked, also=[lambda _: [_found()]])
+        elsewhere = capture.diagnose(host="web-1", also=[lambda _: [_found(host="web-2")]])
+    assert sum(one.kind == "own" for one in found) == told
+    assert "own" not in {one.kind for one in elsewhere}
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (_found(severity="bad"), "own: a severity is critical, warning, notice, not 'bad'"),
+        (_found(not_after=datetime(2026, 11, 20)), "own: .* has no time zone"),
+        ("port 7071 is down", "has to be a sockrec.Finding, not str"),
+    ],
+)
+def test_what_is_no_finding_is_refused_in_a_line(capture: sockrec.Capture, found: Any, message: str) -> None:
+    with capture, pytest.raises(UsageError, match=message):
+        capture.diagnose(also=[lambda _: [found]])

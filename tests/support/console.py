@@ -3,8 +3,8 @@
 A block begins with ```` ```console ````; in it, `$ ` goes before a command and its output follows, up to
 the next command. A quote that is open goes on in the next lines, `| head -5` shows the first lines alone,
 and a command that finds nothing shows what it says then. Commands run in the folder of the file; those of
-`docs/` in the one above it, where a reader of the repository stands. `python -m tests.support.console
-FILE ...` stores what they print now.
+`docs/`, and below it, in the one above that, where a reader of the repository stands. `python -m
+tests.support.console FILE ...` stores what they print now.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def fresh(page: Path) -> str:
     Raises `AssertionError` if a command fails or is not sockrec.
     """
     folder = page.resolve().parent
-    if folder.name == "docs":
-        folder = folder.parent
+    docs = next((one for one in (folder, *folder.parents) if one.name == "docs"), None)
+    folder = folder if docs is None else docs.parent
     return _BLOCK.sub(lambda block: f"```console\n{_run(block[1], folder)}```", page.read_text())
 
 

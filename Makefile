@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test torture compare setup lint types contracts unit bench lock clean
+.PHONY: help demo test torture compare setup lint types contracts unit bench docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ compare: setup ## Generated hosts next to netstat and ss, a hundred of each kind
 bench: setup ## Measure every cost, next to that of other tools, into benchmarks/RESULTS.md (a quarter of an hour)
 	@$(BIN)/python -m benchmarks
 
+docs: setup ## Build the docs site into site/, to be read from there
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lock: ## Pin anew what `make setup` installs
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh && .venv/fresh/bin/pip install --quiet --upgrade pip
 	.venv/fresh/bin/pip install --quiet --group dev '.[all]'
@@ -74,4 +77,4 @@ lock: ## Pin anew what `make setup` installs
 	rm -rf .venv/fresh
 
 clean: ## Remove what the targets above made
-	rm -rf .venv .cache/benchmarks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv site .cache/benchmarks .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

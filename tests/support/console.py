@@ -39,7 +39,7 @@ def commands(page: Path) -> list[str]:
 
 
 def _run(block: str, folder: Path) -> str:
-    return "\n".join(f"$ {command}\n{_output(command, folder)}" for command in _commands(block))
+    return "\n".join(f"$ {command}\n{output(command, folder)}" for command in _commands(block))
 
 
 def _commands(block: str) -> Iterator[str]:
@@ -52,7 +52,8 @@ def _commands(block: str) -> Iterator[str]:
             yield command
 
 
-def _output(command: str, folder: Path) -> str:
+def output(command: str, folder: Path) -> str:
+    """Return what a command as it is shown prints in a folder; `fresh` says which commands can be."""
     program, *words = shlex.split(command)
     assert program == "sockrec", f"{command}: only sockrec is run"
     most = None

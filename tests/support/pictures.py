@@ -1,0 +1,150 @@
+"""Pictures of commands as a terminal shows them: SVG, drawn of what the real commands print.
+
+`python -m tests.support.pictures` stores those of docs/pictures anew. They ask for no font of the network,
+and what a command printed is text in them, to be found and read aloud.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+from tests.support import console
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "pictures"
+_COLUMNS = 100
+_SECONDS_EACH = 5
+_SAMPLE = "-C sample_captures/port-7071/capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A terminal with some commands and what they print: all below each other, or one after the other."""
+
+    title: str
+    commands: Sequence[str]
+    moves: bool = False
+
+
+PICTURES = {
+    "session": Picture(
+        "What happened to port 7071",
+        (
+            f"sockrec diagnose {_SAMPLE}",
+            f"sockrec replay {_SAMPLE} --at start+29s -tulpn",
+            f"sockrec replay {_SAMPLE} --at start+40s -tulpn",
+            f"sockrec lifecycle {_SAMPLE} --port 7071",
+            f"sockrec diff {_SAMPLE} start end-10s",
+        ),
+        moves=True,
+    ),
+    "diagnose": Picture("What happened", (f"sockrec diagnose {_SAMPLE}",)),
+    "replay": Picture(
+        "netstat of then: before, and while nobody listened",
+        (
+            f"sockrec replay {_SAMPLE} --at start+29s -tulpn",
+            f"sockrec replay {_SAMPLE} --at start+40s -tulpn",
+        ),
+    ),
+    "lifecycle": Picture("What connections went through", (f"sockrec lifecycle {_SAMPLE} --port 7071",)),
+}
+
+_BLACK, _RED, _PALE = (32, 36, 44), (224, 108, 96), (222, 226, 232)
+_THEME = TerminalTheme(_BLACK, _PALE, [_BLACK, _RED, *[_PALE] * 6])
+# Rich's own, without the fonts that it would load from a CDN, and with words for who can't see it.
+_FRAME = """\
+<svg role="img" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<title>%s</title>
+<style>
+.{unique_id}-matrix {{
+  font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
+  font-size: {char_height}px; line-height: {line_height}px;
+}}
+.{unique_id}-title {{ font: bold 18px system-ui, sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+</clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">
+{matrix}
+</g>
+</g>
+</svg>
+"""
+# Each frame is seen for its share of the time; who wants nothing to move sees the first.
+_MOVING = """\
+<style>
+.frame {{ opacity: 0; animation: turn {seconds}s step-end infinite; }}
+@keyframes turn {{ 0% {{ opacity: 1; }} {share}% {{ opacity: 0; }} }}
+{delays}
+@media (prefers-reduced-motion: reduce) {{
+  .frame {{ animation: none; }}
+  .frame:first-of-type {{ opacity: 1; }}
+}}
+</style>
+"""
+
+
+def printed(command: str) -> str:
+    """Return a command with what it prints now, in lines as wide as the terminal."""
+    lines = f"$ {command}\n{console.output(command, ROOT)}".splitlines()
+    cut = [line[at : at + _COLUMNS] for line in lines for at in range(0, max(len(line), 1), _COLUMNS)]
+    return "\n".join(cut)
+
+
+def drawn(name: str) -> str:
+    """Return a picture, of what its commands print now."""
+    picture = PICTURES[name]
+    screens = [printed(command) for command in picture.commands]
+    if not picture.moves:
+        return _screen(picture.title, name, screens, 0)
+    height = max(screen.count("\n") for screen in screens)
+    frames = [
+        f'<g class="frame" id="{name}-{number}">\n{_screen(picture.title, f"{name}-{number}", [screen], height)}</g>\n'
+        for number, screen in enumerate(screens)
+    ]
+    delays = [
+        f"#{name}-{number} {{ animation-delay: {number * _SECONDS_EACH}s; }}"
+        for number in range(len(screens))
+    ]
+    style = _MOVING.format(
+        seconds=_SECONDS_EACH * len(screens), share=round(100 / len(screens), 3), delays="\n".join(delays)
+    )
+    head = next(line for line in frames[0].splitlines() if line.startswith("<svg"))
+    return f"{head}\n{style}{''.join(frames)}</svg>\n"
+
+
+def _screen(title: str, name: str, screens: Sequence[str], height: int) -> str:
+    shown = Text("\n\n".join(screens))
+    shown.append("\n" * (height - shown.plain.count("\n")))
+    shown.highlight_regex(r"(?m)^\$ .*$", "bold")
+    shown.highlight_regex(r"(?m)^\$", "red")
+    terminal = Console(
+        record=True, file=io.StringIO(), width=_COLUMNS, force_terminal=True, color_system="truecolor"
+    )
+    terminal.print(shown, no_wrap=True, highlight=False)
+    words = html.escape(f"{title}: {'; '.join(screen.splitlines()[0] for screen in screens)}")
+    return terminal.export_svg(
+        title=title, theme=_THEME, code_format=_FRAME.replace("%s", words), unique_id=f"picture-{name}"
+    )
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for stored in PICTURES:
+        (FOLDER / f"{stored}.svg").write_text(drawn(stored))

@@ -114,14 +114,12 @@ def drawn(name: str) -> str:
     if not picture.moves:
         return _screen(picture.title, name, screens, 0)
     height = max(screen.count("\n") for screen in screens)
-    frames = [
-        f'<g class="frame" id="{name}-{number}">\n{_screen(picture.title, f"{name}-{number}", [screen], height)}</g>\n'
-        for number, screen in enumerate(screens)
-    ]
-    delays = [
-        f"#{name}-{number} {{ animation-delay: {number * _SECONDS_EACH}s; }}"
-        for number in range(len(screens))
-    ]
+    frames, delays = [], []
+    for number, screen in enumerate(screens):
+        frame = f"{name}-{number}"
+        drawing = _screen(picture.title, frame, [screen], height)
+        frames.append(f'<g class="frame" id="{frame}">\n{drawing}</g>\n')
+        delays.append(f"#{frame} {{ animation-delay: {number * _SECONDS_EACH}s; }}")
     style = _MOVING.format(
         seconds=_SECONDS_EACH * len(screens), share=round(100 / len(screens), 3), delays="\n".join(delays)
     )

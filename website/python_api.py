@@ -9,6 +9,7 @@ from typing import Any
 import sockrec
 import sockrec.plots
 
+_WIDTH = 90
 _HEAD = """# Python
 
 `pip install sockrec`, or `'sockrec[plots]'` for the figures, too. How to use it is told in [Ask from
@@ -30,7 +31,7 @@ def page() -> str:
             "## sockrec\n",
             _section("sockrec.open", sockrec.open, 3),
             _section("sockrec.baseline", sockrec.baseline, 3),
-            f"### sockrec.Finding\n\n{_prose(sockrec.Finding)}\n",
+            _section("sockrec.Finding", sockrec.Finding, 3),
             f"## Capture\n\n{_prose(capture)}\n",
             *members,
             f"## sockrec.plots\n\n{_prose(sockrec.plots)}\n",
@@ -52,9 +53,18 @@ def _section(name: str, member: Any, level: int) -> str:
 
 
 def _signature(member: Any) -> str:
+    """Return the parameters and what is returned; of many parameters each in a line of its own."""
     signature = inspect.signature(member)
     shown = [one for one in signature.parameters.values() if one.name != "self"]
-    return re.sub(r"\bsockrec\.[\w.]+\.", "", str(signature.replace(parameters=shown)).replace("'", ""))
+    text = _plain(str(signature.replace(parameters=shown)))
+    if len(text) <= _WIDTH:
+        return text
+    lines = "".join(f"    {_plain(str(one))},\n" for one in shown)
+    return f"(\n{lines}){text.rpartition(')')[2]}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\b(?:sockrec|collections|pathlib)\.[\w.]*\b(?=[A-Z])", "", text.replace("'", ""))
 
 
 def _prose(member: Any) -> str:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.support import console, pictures
+from tests.support import pictures
 
 
 class _Words(HTMLParser):
@@ -36,8 +36,8 @@ def test_the_picture_stored_is_what_is_printed_now(name: str) -> None:
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_the_picture_has_every_word_of_the_output(name: str) -> None:
     stored = (pictures.FOLDER / f"{name}.svg").read_text()
-    printed = [f"$ {one}{console.output(one, pictures.ROOT)}" for one in pictures.PICTURES[name].commands]
-    assert _shown(stored) == "".join("".join(printed).split())
+    typed = "".join(map(pictures.typed, pictures.PICTURES[name].commands))
+    assert _shown(stored) == "".join(typed.split())
 
 
 def test_no_picture_loads_anything() -> None:

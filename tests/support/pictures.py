@@ -6,6 +6,7 @@ and what a command printed is text in them, to be found and read aloud.
 
 from __future__ import annotations
 
+import functools
 import html
 import io
 from collections.abc import Sequence
@@ -100,17 +101,16 @@ _MOVING = """\
 """
 
 
-def printed(command: str) -> str:
-    """Return a command with what it prints now, in lines as wide as the terminal."""
-    lines = f"$ {command}\n{console.output(command, ROOT)}".splitlines()
-    cut = [line[at : at + _COLUMNS] for line in lines for at in range(0, max(len(line), 1), _COLUMNS)]
-    return "\n".join(cut)
+@functools.cache  # several pictures show the same one
+def typed(command: str) -> str:
+    """Return a command as it is typed, with what it prints now."""
+    return f"$ {command}\n{console.output(command, ROOT)}"
 
 
 def drawn(name: str) -> str:
     """Return a picture, of what its commands print now."""
     picture = PICTURES[name]
-    screens = [printed(command) for command in picture.commands]
+    screens = [_cut(typed(command)) for command in picture.commands]
     if not picture.moves:
         return _screen(picture.title, name, screens, 0)
     height = max(screen.count("\n") for screen in screens)
@@ -125,6 +125,13 @@ def drawn(name: str) -> str:
     )
     head = next(line for line in frames[0].splitlines() if line.startswith("<svg"))
     return f"{head}\n{style}{''.join(frames)}</svg>\n"
+
+
+def _cut(text: str) -> str:
+    """Return a text in lines as wide as the terminal."""
+    lines = text.splitlines()
+    cut = [line[at : at + _COLUMNS] for line in lines for at in range(0, max(len(line), 1), _COLUMNS)]
+    return "\n".join(cut)
 
 
 def _screen(title: str, name: str, screens: Sequence[str], height: int) -> str:

@@ -72,6 +72,8 @@ def find(asked: Asked) -> Iterator[Finding]:
     slow for its card; drops a queue that is full, or what no program wanted. A counter that began anew is
     none of it.
     """
+    if not asked.any(f"base.link_counters WHERE greatest({', '.join(_NUMBERS[2:])}) > 0"):
+        return
     total = f"({' + '.join(_TOTALS)} + rx_missed_errors)"
     thresholds = {
         "errors": asked.threshold("interface-errors", _ERRORS),

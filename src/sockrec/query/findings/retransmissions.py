@@ -103,10 +103,7 @@ def find(asked: Asked) -> Iterator[Finding]:
     three peers of one IPv4 network (/24) or more lose that share, the network is told instead of them.
     """
     read = asked.within("read_at", "read_at")
-    if not any(
-        asked.any(f"{table} WHERE total_retrans > 0")
-        for table in (f"(FROM activity WHERE {read})", "base.events")
-    ):
+    if not asked.any(f"activity WHERE total_retrans > 0 AND {read}", "base.events WHERE total_retrans > 0"):
         return
     hurt = asked.rows(
         _HURT.format(

@@ -109,10 +109,8 @@ def find(asked: Asked) -> Iterator[Finding]:
     peers those whose round trips vary most are looked at.
     """
     read, rise = asked.within("read_at", "read_at"), asked.threshold("slow-path", _RISE)
-    if not any(
-        asked.any(f"{table} WHERE rtt_us >= {rise} * 1000000")
-        for table in (f"(FROM activity WHERE {read})", "base.events")
-    ):
+    far = f"rtt_us >= {rise} * 1000000"
+    if not asked.any(f"activity WHERE {far} AND {read}", f"base.events WHERE {far}"):
         return
     shared = {
         "read_a": asked.within("a.read_at", "a.read_at", "a.host"),

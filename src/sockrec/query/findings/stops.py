@@ -88,6 +88,11 @@ def stops(asked: Asked) -> list[Row]:
 
 
 def _stops(asked: Asked) -> list[Row]:
+    if not asked.any(
+        "sockets WHERE protocol = 'tcp' AND state = 'LISTEN' AND ended_as = 'closed'",
+        "base.events WHERE kind = 'stopped listening'",
+    ):
+        return []
     sql = _STOPS
     for name, value in {
         "known": known_as_sql("program"),

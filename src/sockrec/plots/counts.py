@@ -28,7 +28,7 @@ ORDER BY state, host, moment
 
 EVENTS: Final = """
 SELECT (epoch_us({end}_not_after) - $first) // $step AS place, {end}_as = 'gap' AS in_gap, count(*) AS n
-FROM connections
+FROM {source}
 WHERE {where} AND {end}_not_after IS NOT NULL AND {end}_as NOT IN ('found', 'stopped')
 GROUP BY ALL ORDER BY place
 """
@@ -36,7 +36,7 @@ GROUP BY ALL ORDER BY place
 QUEUES: Final = """
 WITH lives AS (
     SELECT host, recording, socket_id, bool_or(state = 'LISTEN') AS accepts, max(last_seen) AS last_seen
-    FROM sockets WHERE local_port = $port GROUP BY ALL
+    FROM sockets WHERE {where} GROUP BY ALL
 ), read AS (
     SELECT l.host, l.recording, l.socket_id, l.accepts, l.last_seen, a.read_at, a.backlog_limit,
         coalesce(a.recv_q, 0) AS recv_q, coalesce(a.send_q, 0) AS send_q

@@ -27,11 +27,11 @@ def report(
 ) -> None:
     """Write a page to mail: what happened, the figures, and netstat's table of any moment.
 
-    One HTML file for any recent browser: it asks for nothing elsewhere. It has the findings of `diagnose`, who
-    listened when and why it ended, and sockets, connections, queues, retransmissions, round trips, traffic and
-    interfaces on one time axis. A click on a moment shows the internet sockets that netstat would have shown.
-    What is too much for a page is thinned, and the page says so. It holds names of programs and peers: mind
-    who gets it.
+    One HTML file for any recent browser: it asks for nothing elsewhere. It has the findings of `diagnose`,
+    who listened when and why it ended, and sockets, connections, queues, retransmissions, round trips,
+    traffic and interfaces on one time axis. A click on a moment shows the internet sockets that netstat
+    would have shown. What is too much for a page is thinned, and the page says so. It holds names of
+    programs and peers: mind who gets it.
     """
     from sockrec import report as pages
     from sockrec.catalog import times
@@ -64,4 +64,6 @@ def _write(place: Path, page: str) -> None:
             raise UsageError(f"can't write {place}: {error.strerror}") from None
         return
     baselines.write_text(place, page)
-    typer.echo(f"sockrec: {terminal(str(place))} has {len(page) / 1e6:.1f} MB: open it in a browser", err=True)
+    typer.echo(
+        f"sockrec: {terminal(str(place))} has {len(page) / 1e6:.1f} MB: open it in a browser", err=True
+    )

@@ -89,7 +89,9 @@ def connections(capture: Capture, port: int | None = None) -> Figure:
     figure = chart.figure(f"{what}: opened and closed every {durations.show(step / MICROSECOND)}", height=300)
     most = {1: 0, -1: 0}
     for name, sign, colours in (("opened", 1, (BLUE, PALE_BLUE)), ("closed", -1, (RED, PALE_RED))):
-        counted = rows_of(capture, counts.EVENTS.format(end=name, source="connections", where=where), chart.grid(step))
+        counted = rows_of(
+            capture, counts.EVENTS.format(end=name, source="connections", where=where), chart.grid(step)
+        )
         for in_gap, colour in zip((False, True), colours, strict=True):
             bars = [row for row in counted if row["in_gap"] == in_gap]
             most[sign] = max([most[sign], *(row["n"] for row in bars)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 from sockrec.report.scope import Scope
 
+# What tells the end of a line from the nothing behind it, in seconds.
+INSTANT: Final = 1e-6
 # More points than a wide screen has, of which nobody sees the ones between.
 MOST_POINTS: Final = 4_000
 Values = npt.NDArray[np.float64]
@@ -18,7 +21,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """A line or the bars of one thing: not a number where nothing is known; colours are those of the style."""
+    """A line or the bars of one thing; not a number where nothing is known. `page.css` has the colours."""
 
     name: str
     colour: str
@@ -30,10 +33,10 @@ class Series:
 class Figure:
     """A panel of the page.
 
-    `unit` is count, bytes, bytes/s, /s or us; `axis` is `samples` (levels, as each sample found them), `steps`
-    (what happened in each step) or moments in seconds since the page's first (each value is of the time since
-    the one before); `text` says what is shown, `nothing` what is said instead where there is nothing; `look` is
-    line, bars or dots; `thinned` says what was left out.
+    `unit` is count, bytes, bytes/s, /s or us. `axis` is `samples` (levels, as each sample found them),
+    `steps` (what happened in each step) or moments in seconds since the page's first (each value is of the
+    time until the next). `text` says what is shown, `nothing` what is said instead where there is nothing. `look` is
+    line, bars or dots. `thinned` says what was left out.
     """
 
     name: str
@@ -64,33 +67,35 @@ def numbers(values: Iterable[float]) -> list[float | int | None]:
 class Samples:
     """The axis of levels: a place for each sample, or for some that follow each other if they are too many.
 
-    Behind the last of each recording there is a place of nothing, so that lines break there.
+    Behind the last of each recording its end follows, and a place of nothing, so that lines break there.
     """
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         begins = [*scope.begins_run, len(scope.began)]
-        self._runs = list(zip(begins[:-1], begins[1:], strict=True))
+        self._runs = list(pairwise(begins))
         self.every = -(-len(scope.began) // MOST_POINTS)
 
     def x(self) -> Values:
         """Return the moments of the places, in seconds since the page's first."""
-        parts = []
+        parts: list[Values] = []
         for first, last in self._runs:
-            parts += [self._scope.began[first : last : self.every], self._scope.ended[last - 1 : last]]
-        moments: Values = (np.concatenate(parts) - self._scope.first_us) / 1e6
-        return np.maximum(moments, 0)
+            began = (self._scope.began[first : last : self.every] - self._scope.first_us) / 1e6
+            end = (self._scope.ended[last - 1] - self._scope.first_us) / 1e6
+            parts += [np.maximum(began, 0), np.array([end, end + INSTANT])]
+        return np.concatenate(parts)
 
     def levels(
         self, recordings: npt.NDArray[Any], moments_us: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]
     ) -> Values:
         """Return the levels that rise by steps: in each sample that ended after the moment of the step."""
-        parts = []
+        parts: list[Values] = []
         for first, last in self._runs:
             mine = recordings == self._scope.recording[first]
             places = np.searchsorted(self._scope.ended[first:last], moments_us[mine])
             rises = np.bincount(places, steps[mine], last - first + 1)[: last - first]
-            parts += [self._thinned(np.cumsum(rises)), [np.nan]]
+            levels = np.cumsum(rises).astype(np.float64)
+            parts += [self._thinned(levels), np.array([levels[-1], np.nan])]
         return np.concatenate(parts)
 
     def _thinned(self, levels: Values) -> Values:

@@ -12,7 +12,7 @@ import numpy as np
 from sockrec.model import timetext
 from sockrec.plots import counts
 from sockrec.query import rates, traffic
-from sockrec.report.figure import MOST_POINTS, Figure, Series, Values
+from sockrec.report.figure import INSTANT, MOST_POINTS, Figure, Series, Values
 from sockrec.report.scope import Scope
 
 _COLOURS: Final = ("blue", "red", "green", "gold", "violet", "brown")
@@ -21,7 +21,8 @@ _MOST_INTERFACES: Final = 3
 # Counters of a connection only rise. What one that was found open had sent again before is not counted.
 _AGAIN: Final = """
 WITH known AS (
-    SELECT recording, socket_id, bool_or(begun_as = 'found') AS found FROM sockets WHERE host = $host GROUP BY ALL
+    SELECT recording, socket_id, bool_or(begun_as = 'found') AS found
+    FROM sockets WHERE host = $host GROUP BY ALL
 ), read AS (
     SELECT recording, socket_id, read_at AS at_, total_retrans, rtt_us FROM activity
     WHERE host = $host AND total_retrans IS NOT NULL
@@ -62,8 +63,8 @@ def connections(scope: Scope) -> Figure:
         "Connections opened and closed",
         "/s",
         "steps",
-        "TCP connections a second: opened upwards, closed downwards. One within the host counts at both ends; "
-        "each counts when it was first known.",
+        "TCP connections a second: opened upwards, closed downwards. One within the host counts at both "
+        "ends; each counts when it was first known.",
         "No TCP connection opened or closed.",
         series,
         look="bars",
@@ -94,7 +95,7 @@ def trouble(scope: Scope) -> list[Figure]:
             "Round-trip time",
             "us",
             "steps",
-            "The kernel's smoothed round-trip times of TCP connections, of those whose counters were read then.",
+            "The kernel's smoothed round-trip times of those TCP connections whose counters were read then.",
             "No round-trip time was recorded.",
             [Series("95 of 100 below", "red", most), Series("median", "blue", half)]
             if np.any(np.isfinite(half))
@@ -114,7 +115,11 @@ def services(scope: Scope) -> Figure:
     kept, others = traffic.largest(rows, wanted, _MOST_SERVICES)
     named: dict[str, list[Any]] = {}
     for row in kept:
-        label = str(row["port"]) if row["service"] in (None, str(row["port"])) else f"{row['service']} ({row['port']})"
+        label = (
+            str(row["port"])
+            if row["service"] in (None, str(row["port"]))
+            else f"{row['service']} ({row['port']})"
+        )
         named.setdefault(label, []).append(row)
     if others:
         shown = {id(row) for row in kept}
@@ -128,8 +133,8 @@ def services(scope: Scope) -> Figure:
         "Traffic by service",
         "bytes/s",
         "steps",
-        "Bytes of TCP connections, both ways, by the port that was connected to. Counted when counters were read, "
-        "once a minute and at each end: a peak may be of the minute before it.",
+        "Bytes of TCP connections, both ways, by the port that was connected to. Counted when counters were "
+        "read, once a minute and at each end: a peak may be of the minute before it.",
         "No bytes of TCP connections were counted.",
         series,
     )
@@ -147,15 +152,13 @@ def interfaces(scope: Scope) -> Figure:
             wanted = replace(wanted, every_us=scope.step_us)
         answer = rates.of_interfaces(scope.catalog, wanted, shown)
         rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
-        moments = sorted({row["time"] for row in rows})
-        places = {moment: place for place, moment in enumerate(moments)}
-        axis = np.array([timetext.from_datetime(moment) - scope.first_us for moment in moments]) / 1e6
+        axis, places = _stretches(scope, rows)
         for (number, name), (way, word) in product(enumerate(shown), (("rx", "received"), ("tx", "sent"))):
-            values = np.full(len(moments), np.nan)
+            values = np.full(len(axis), np.nan)
             for row in rows:
                 rate = row[f"{way}_bytes_per_second"]
                 if row["interface"] == name and rate is not None:
-                    values[places[row["time"]]] = rate
+                    values[list(places[row["time"]])] = rate
             series.append(Series(f"{name} {word}", _COLOURS[number], values, dashed=way == "tx"))
     return Figure(
         "interfaces",
@@ -165,8 +168,24 @@ def interfaces(scope: Scope) -> Figure:
         "Bytes a second through the network interfaces, between each two readings of their counters.",
         "No interface moved a byte, or their counters were not recorded.",
         [one for one in series if np.any(np.isfinite(one.values))],
-        thinned=f"the {len(shown)} busiest of {len(names)} interfaces are shown" if len(names) > len(shown) else "",
+        thinned=f"the {len(shown)} busiest of {len(names)} interfaces are shown"
+        if len(names) > len(shown)
+        else "",
     )
+
+
+def _stretches(scope: Scope, rows: list[Any]) -> tuple[Values, dict[Any, tuple[int, int]]]:
+    """Return the axis on which each reading has the time since the one before, and its two places there."""
+    axis: list[float] = []
+    places = {}
+    for moment, seconds in sorted({(row["time"], row["seconds"]) for row in rows if row["seconds"]}):
+        end = (timetext.from_datetime(moment) - scope.first_us) / 1e6
+        if not axis or end - seconds > axis[-1] + INSTANT:
+            # Nothing is known of what lies between: a place of nothing ends the line.
+            axis += [axis[-1] + INSTANT, end - seconds] if axis else [end - seconds]
+        places[moment] = (len(axis) - 1, len(axis))
+        axis.append(end)
+    return np.array(axis), places
 
 
 def _placed(scope: Scope, found: Iterable[tuple[int, float]], nothing: float) -> Values:

@@ -36,7 +36,8 @@ def lanes(scope: Scope) -> dict[str, Any]:
     """
     found = scope.arrays(_PERIODS, first=scope.first_us, last=scope.last_us)
     rows = [
-        dict(zip(found, values, strict=True)) for values in zip(*(_plain(column) for column in found.values()), strict=True)
+        dict(zip(found, values, strict=True))
+        for values in zip(*(_plain(column) for column in found.values()), strict=True)
     ]
     by_place: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -51,7 +52,9 @@ def lanes(scope: Scope) -> dict[str, Any]:
         shown.append({"label": label, "periods": [_period(scope, one) for one in periods[:MOST_PERIODS]]})
     thinned = []
     if len(ordered) > MOST_LANES:
-        thinned.append(f"{MOST_LANES} of {len(ordered):,} addresses that listened are shown: first those that stopped or began")
+        thinned.append(
+            f"{MOST_LANES} of {len(ordered):,} addresses that listened are shown: first those that stopped"
+        )
     if cut:
         thinned.append(f"of each address the first {MOST_PERIODS} periods are shown; {cut:,} are left out")
     return {"lanes": shown, "thinned": "; ".join(thinned)}

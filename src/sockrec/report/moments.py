@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 # Rows and moves of queues together: a page of so many has some 12 MB.
 MOST_CHANGES: Final = 1_200_000
+MOST_SAMPLES: Final = 100_000
+LONGEST_NAME: Final = 511
+"""As much of a command line netstat reads, in bytes."""
 _EVERY: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
 _KEPT: Final = """
 kept AS MATERIALIZED (
-    SELECT unnest($places) AS n, unnest($recordings) AS recording, make_timestamptz(unnest($began)) AS began_at,
-        make_timestamptz(unnest($ended)) AS ended_at, make_timestamptz(unnest($until)) AS until
+    SELECT unnest($places) AS n, unnest($recordings) AS recording,
+        make_timestamptz(unnest($began)) AS began_at, make_timestamptz(unnest($ended)) AS ended_at,
+        make_timestamptz(unnest($until)) AS until
 )"""
 
 
@@ -110,9 +114,11 @@ def make_moments(scope: Scope, marked_us: Iterable[int], most: int = MOST_CHANGE
     marked = sorted(set(marked_us))
     ((rows, moves),) = scope.rows(_STORED)
     for every in _EVERY:
+        last = every == _EVERY[-1] or every >= len(scope.began)
+        if not last and len(scope.began) // every > MOST_SAMPLES:
+            continue
         kept = _kept(scope, every, marked)
         values = _values(scope, kept)
-        last = len(kept) <= 2 or every == _EVERY[-1]
         # What may be far too much is counted before it is read.
         if not last and rows + moves > 4 * most and scope.rows(_COUNTED, **values)[0][0] > most:
             continue
@@ -125,7 +131,7 @@ def make_moments(scope: Scope, marked_us: Iterable[int], most: int = MOST_CHANGE
 def _kept(scope: Scope, every: int, marked: list[int]) -> npt.NDArray[np.int64]:
     """Return the places of the samples that are kept: the ends, each `every`, and around what is marked."""
     count = len(scope.began)
-    places = {*range(0, count, every), count - 1, *scope.begins_run}
+    places = {*range(0, count, every), count - 1}
     for moment in marked:
         place = int(np.searchsorted(scope.began, moment, "right")) - 1
         places |= {min(max(0, one), count - 1) for one in (place - 1, place, place + 1)}
@@ -138,7 +144,7 @@ def _values(scope: Scope, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
     step = np.where((thinned > 0) & (thinned <= LONGEST_STEP_US), thinned, 1)
     return {
         "places": list(range(len(kept))),
-        "recordings": [scope.recording[place] for place in kept],
+        "recordings": scope.recording[kept].tolist(),
         "began": scope.began[kept].tolist(),
         "ended": ended.tolist(),
         "until": (ended + step - 1 - ended % step).tolist(),
@@ -190,7 +196,7 @@ def _arrow(scope: Scope, sql: str, values: dict[str, Any]) -> pa.Table:
 
 
 def _numbered(rows: pa.Table, moves: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return a number for the socket of each row and move, in the order in which rows begin; and their ids."""
+    """Return a number for the socket of each row and move, counted as rows begin; and their ids."""
     import pyarrow as pa
 
     recordings = pa.chunked_array([*rows["recording"].chunks, *moves["recording"].chunks], pa.string())
@@ -210,7 +216,10 @@ def _netstat_order(rows: pa.Table) -> npt.NDArray[np.int64]:
     blocks = netstat.PROTOCOLS
     texts, numbers = _texts(_glued(rows, "family", "protocol"), str)
     keys = [text.split("\t", 1) for text in texts]
-    block = [(blocks.index(one) if one in blocks else len(blocks)) * 2 + (family == "inet6") for family, one in keys]
+    block = [
+        (blocks.index(one) if one in blocks else len(blocks)) * 2 + (family == "inet6")
+        for family, one in keys
+    ]
     order = np.lexsort((_numbers(rows, "rank"), np.array(block, dtype=np.int64)[numbers]))
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
@@ -249,5 +258,6 @@ def _state(glued: str) -> str:
 
 
 def _program(argv0: str) -> str:
-    """Return the name of a process as netstat takes it from its command line, whole."""
+    """Return the name of a process as netstat takes it from its command line; a page holds no longer one."""
+    argv0 = names.cut(argv0, LONGEST_NAME)
     return names.printable(argv0[argv0.rindex("/") + 1 :] if argv0.startswith("/") else argv0)

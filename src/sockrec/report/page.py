@@ -18,12 +18,24 @@ from sockrec.render import findings as render
 from sockrec.render.escape import terminal
 from sockrec.report import flows, lanes, levels
 from sockrec.report.figure import Samples, numbers
+from sockrec.report.interest import of_interest
 from sockrec.report.moments import MOST_CHANGES, Moments, make_moments
 from sockrec.report.scope import Scope
 from sockrec.version import __version__
 
-_SCRIPTS: Final = ("unpack.js", "clock.js", "view.js", "panels.js", "lanes.js", "table.js", "findings.js", "main.js")
+_SCRIPTS: Final = (
+    "unpack.js",
+    "clock.js",
+    "view.js",
+    "panels.js",
+    "lanes.js",
+    "table.js",
+    "findings.js",
+    "main.js",
+)
 _MOST_FINDINGS: Final = 200
+FLAGS: Final = "-tuUwSanpW"
+"""With what netstat shows what the table of sockets has."""
 
 
 def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
@@ -42,15 +54,15 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
         flows.services(scope),
         flows.interfaces(scope),
     ]
-    facts = {
-        "title": f"{terminal(scope.host)}, {timetext.span(scope.first_us, scope.last_us, scope.zone, 0)}",
+    facts: dict[str, Any] = {
+        "title": f"{terminal(scope.host)}, {_span(scope, 0)}",
         "first": scope.first_us,
         "last": scope.last_us,
         "offset": scope.offset_us,
         "zone": _zone(scope),
-        "command": f"sockrec replay -C CAPTURE --host {scope.host}",
+        "command": f"sockrec replay --host {terminal(scope.host)}",
+        "flags": FLAGS,
         "about": _about(scope),
-        "unseen": [terminal(line) for line in _unseen(scope)],
         "thinned": _thinned(scope, moments),
         "gaps": [
             {"from": _seconds(scope, first), "to": _seconds(scope, last), "why": terminal(why)}
@@ -69,7 +81,8 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
         "moments": moments.facts,
     }
     # Damage shows only as files are read: it is told last.
-    facts["unseen"] += [f"left out: {terminal(str(damage))}" for damage in scope.catalog.damages]
+    damages = [f"left out: {damage}" for damage in scope.catalog.damages]
+    facts["unseen"] = [terminal(line) for line in (*_unseen(scope), *damages)]
     return _filled(facts, moments.packed)
 
 
@@ -77,7 +90,10 @@ def _filled(facts: Mapping[str, Any], packed: str) -> str:
     scripts = "\n".join(_asset(name) for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{_asset("uplot/uPlot.iife.min.js")}\n{scripts}\n}})();\n'
     style = f"{_asset('uplot/uPlot.min.css')}\n{_asset('page.css')}"
-    policy = f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     parts = {
         "POLICY": policy,
         "TITLE": html.escape(f"sockrec: {facts['title']}"),
@@ -106,7 +122,8 @@ def _digest(text: str) -> str:
 
 
 def _us(finding: Finding) -> int:
-    return timetext.from_datetime(finding.not_before or finding.not_after)
+    """Return the first moment at which it is sure that it had begun: what is looked at then shows it."""
+    return timetext.from_datetime(finding.not_after)
 
 
 def _seconds(scope: Scope, time_us: int) -> float:
@@ -118,54 +135,49 @@ def _zone(scope: Scope) -> str:
     return "UTC" if offset == "+00:00" else f"UTC{offset}"
 
 
+def _span(scope: Scope, digits: int) -> str:
+    span = timetext.span(scope.first_us, scope.last_us, scope.zone, digits)
+    return span.replace("+00:00", " UTC")
+
+
 def _finding(scope: Scope, finding: Finding, moments: Moments) -> dict[str, Any]:
-    """Return a finding for the page, with what its sockets are told by: one of them, else a port or a process."""
-    told = finding.numbers
-    sockets = [] if "socket_id" not in told else np.flatnonzero(moments.sockets == told["socket_id"]).tolist()
-    ports = [told[name] for name in ("port",) if told.get(name)] + list(told.get("ports") or ())
-    after = told.get("after")
-    if isinstance(after, dict) and after.get("port"):
-        ports.append(after["port"])
-    pids = [told["pid"]] if told.get("pid") and not ports else []
+    """Return a finding for the page, with what its sockets are told by."""
     row = {name: getattr(finding, name) for name in ("not_before", "not_after")}
     text = {name: terminal(getattr(finding, name)) for name in ("severity", "title", "text", "look", "sql")}
-    return text | {
-        "when": render.when(row, scope.zone),
-        "at": _seconds(scope, _us(finding)),
-        "sockets": sockets,
-        "ports": [] if sockets else sorted(set(ports)),
-        "pids": [] if sockets else pids,
-    }
+    return (
+        text
+        | of_interest(finding, moments.sockets)
+        | {
+            "when": render.when(row, scope.zone),
+            "at": _seconds(scope, _us(finding)),
+        }
+    )
 
 
 def _about(scope: Scope) -> list[list[str]]:
     """Return what is known of the recording, as pairs of a word and a text."""
-    names = set(scope.recording)
-    told = [one for one in scope.catalog.recordings if one.get("recording") in names]
-    intervals = sorted({int(one) for one in scope.interval_us})
+    told = scope.recordings
+    intervals = np.unique(scope.interval_us).tolist()
     every = durations.show(intervals[0])
     if len(intervals) > 1:
         every += f" to {durations.show(intervals[-1])}"
-    runs = len(names)
+    runs = len(scope.begins_run)
     pairs = [
         ["host", scope.host],
-        ["time", timetext.span(scope.first_us, scope.last_us, scope.zone)],
+        ["time", _span(scope, 3)],
         ["samples", f"{len(scope.began):,}, every {every}, in {runs} recording{'' if runs == 1 else 's'}"],
         ["kernel", ", ".join(dict.fromkeys(str(one.get("kernel", "?")) for one in told))],
-        ["recorded by", ", ".join(dict.fromkeys(f"sockrec {one.get('sockrec_version', '?')}" for one in told))],
+        [
+            "recorded by",
+            ", ".join(dict.fromkeys(f"sockrec {one.get('sockrec_version', '?')}" for one in told)),
+        ],
         ["page by", f"sockrec {__version__}"],
     ]
     return [[word, terminal(text)] for word, text in pairs if text]
 
 
 def _unseen(scope: Scope) -> Sequence[str]:
-    names = set(scope.recording)
-    lines = [
-        str(line)
-        for one in scope.catalog.recordings
-        if one.get("recording") in names
-        for line in one.get("unavailable") or ()
-    ]
+    lines = [str(line) for told in scope.recordings for line in told.get("unavailable") or ()]
     return list(dict.fromkeys(lines))
 
 
@@ -175,14 +187,13 @@ def _thinned(scope: Scope, moments: Moments) -> list[str]:
     told = []
     if kept < count:
         told.append(
-            f"The table of sockets has {kept:,} of {count:,} samples: every {moments.every}th, and those next to the "
-            "findings. What lived only between two of them is not in the table; the figures count it. For all of it, "
-            "make a page of less time (--from, --to)."
+            f"The table has {kept:,} of {count:,} samples: every {moments.every}th, and those next "
+            "to the findings. What lived only between two of them is not in the table; the figures count it. "
+            "For all of it, make a page of less time (--from, --to)."
         )
-    steps = sorted({int(one) for one in scope.thinned_us if one})
-    if steps:
+    if step := int(scope.thinned_us.max()):
         told.append(
-            f"Queues were kept once in {durations.show(steps[-1])} of some of this time (record --thin-after): "
+            f"Queues were kept once in {durations.show(step)} of some of this time (record --thin-after): "
             "there they are as last read in it."
         )
     return told

@@ -48,14 +48,16 @@ class Scope:
     ended: npt.NDArray[np.int64]
     interval_us: npt.NDArray[np.int64]
     thinned_us: npt.NDArray[np.int64]
-    recording: tuple[str, ...]
+    recording: npt.NDArray[Any]
 
     @property
     def step_us(self) -> int:
         """Return the shortest round length that is no shorter than an interval and gives few enough steps."""
         least = max((self.last_us - self.first_us) / _MOST_STEPS, float(np.median(self.interval_us)))
         steps = (round(seconds * 1e6) for seconds in _STEPS_S)
-        return next((step for step in steps if step >= least), -(-int(least) // 86_400_000_000) * 86_400_000_000)
+        return next(
+            (step for step in steps if step >= least), -(-int(least) // 86_400_000_000) * 86_400_000_000
+        )
 
     @property
     def grid_us(self) -> int:
@@ -70,11 +72,13 @@ class Scope:
     @property
     def begins_run(self) -> list[int]:
         """Return the places of the samples with which a recording begins."""
-        return [
-            place
-            for place, name in enumerate(self.recording)
-            if not place or self.recording[place - 1] != name
-        ]
+        return [0, *(np.flatnonzero(self.recording[1:] != self.recording[:-1]) + 1).tolist()]
+
+    @property
+    def recordings(self) -> list[dict[str, Any]]:
+        """Return what is known of the recordings it is about, oldest first."""
+        names = {str(self.recording[place]) for place in self.begins_run}
+        return [told for told in self.catalog.recordings if told.get("recording") in names]
 
     def gaps(self) -> list[tuple[int, int, str]]:
         """Return the gaps of the recording that touch the time: from, to (microseconds UTC), and why."""
@@ -127,5 +131,5 @@ def choose(
         ended[low:high],
         found["interval_us"][low:high],
         found["thinned"][low:high],
-        tuple(map(str, found["recording"][low:high])),
+        found["recording"][low:high],
     )

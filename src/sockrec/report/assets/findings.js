@@ -14,7 +14,7 @@ function makeFindings(facts, view, table) {
         byId("sockets").focus();
         byId("sockets").scrollIntoView();
       };
-      then.append(element("button", { type: "button", onclick: show }, "its sockets then"));
+      then.append(element("button", { type: "button", class: "goto", onclick: show }, "its sockets then"));
     }
     const sql = element("details", {}, element("summary", {}, "look further"), element("p", {}, element("code", {}, finding.look)));
     sql.append(element("p", {}, "The SQL that shows it, for ", element("code", {}, "sockrec sql"), ":"), element("pre", { tabindex: "0" }, finding.sql));

@@ -1,6 +1,7 @@
 // Who listened when: a lane for each address. Bars are elements: they can be reached, read and printed.
 
 const SHOWN_ENDS = 4;
+const SHOWN_STEADY = 8;
 
 function makeLanes(facts, view, clock) {
   const place = byId("lanes");
@@ -10,7 +11,13 @@ function makeLanes(facts, view, clock) {
     place.append(element("p", { class: "text" }, "Nothing listened in that time."));
     return;
   }
-  for (const lane of facts.lanes.lanes) place.append(laneOf(lane));
+  const steady = facts.lanes.lanes.filter((lane) => lane.periods.every((one) => one.found && one.maybe_to == null));
+  const folded = steady.slice(steady.length > SHOWN_STEADY + 2 ? SHOWN_STEADY : steady.length);
+  for (const lane of facts.lanes.lanes) if (!folded.includes(lane)) place.append(laneOf(lane));
+  if (folded.length) {
+    const summary = element("summary", {}, `${folded.length} more that listened all the time`);
+    place.append(element("details", {}, summary, ...folded.map(laneOf)));
+  }
   if (facts.lanes.thinned) place.append(element("p", { class: "text" }, `Thinned: ${facts.lanes.thinned}.`));
   place.append(element("div", { class: "lane ticks", "aria-hidden": "true" }, element("div", { class: "track" })));
   const ticks = place.querySelector(".ticks .track");

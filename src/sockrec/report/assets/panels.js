@@ -1,7 +1,7 @@
 // The figures: a panel each, on the time axis that all share.
 
 const AXIS_WIDTH = 76;
-const RIGHT_MARGIN = 12;
+const RIGHT_MARGIN = 32;
 const PANEL_HEIGHT = 170;
 const SYNC = "time";
 
@@ -20,7 +20,7 @@ function makePanels(facts, view, clock) {
       section.append(element("p", { class: "text" }, figure.nothing));
       return section;
     }
-    const notes = [figure.text, figure.axis === "steps" ? `A step is ${plain.format(facts.axes.step)} s.` : ""];
+    const notes = [figure.text, figure.axis === "steps" ? `In steps of ${plain.format(facts.axes.step)}\u00a0s.` : ""];
     if (figure.thinned) notes.push(`Thinned: ${figure.thinned}.`);
     section.append(element("p", { class: "text" }, notes.filter(Boolean).join(" ")));
     const box = element("div", { class: "plot", role: "img", "aria-label": summary(figure) });
@@ -49,7 +49,7 @@ function makePanels(facts, view, clock) {
     const x = xOf(figure);
     const padded = figure.axis === "steps";
     const columns = figure.series.map((one) => (padded ? [...one.values, figure.look === "line" ? one.values.at(-1) : null] : one.values));
-    const line = uPlot.paths.stepped({ align: Array.isArray(figure.axis) ? -1 : 1 });
+    const line = uPlot.paths.stepped({ align: 1 });
     const paths = { line, bars: uPlot.paths.bars({ size: [0.9, 60], align: 1 }), dots: () => null }[figure.look];
     const series = figure.series.map((one) => ({
       label: one.name,
@@ -58,7 +58,7 @@ function makePanels(facts, view, clock) {
       width: figure.look === "bars" ? 0 : 1.75,
       dash: one.dashed ? [5, 4] : undefined,
       paths,
-      points: figure.look === "dots" ? { show: true, size: 4, fill: () => colour(one.colour) } : { show: false },
+      points: figure.look === "dots" ? { show: true, size: 5, fill: () => colour(one.colour) } : { show: false },
       value: (_, value) => amount(value, figure.unit),
     }));
     const look = { stroke: () => colour("soft"), grid: { stroke: () => colour("grid"), width: 1 }, ticks: { stroke: () => colour("grid"), width: 1, size: 5 }, font: "12px system-ui, sans-serif" };
@@ -81,11 +81,21 @@ function makePanels(facts, view, clock) {
       cursor: { sync: { key: SYNC, setSeries: false }, drag: { x: true, y: false, setScale: false }, y: false, points: { size: 6 }, bind: { dblclick: () => () => view.zoom(0, view.whole) } },
       hooks: {
         drawClear: [(u) => facts.gaps.forEach((gap) => band(u, gap.from, gap.to, colour("gap")))],
-        draw: [(u) => band(u, view.moment, view.moment, colour("moment"))],
         setSelect: [(u) => select(u)],
+        setCursor: [() => queueMicrotask(settle)],
+        ready: [() => queueMicrotask(settle)],
       },
     };
+    // Where no pointer is, the legend tells of the moment.
+    const now = element("div", { class: "now" });
+    const settle = () => plot.cursor.left < 0 && plot.setLegend({ idx: placeOf(x, view.moment) }, false);
     const plot = new uPlot(options, [x, ...columns], box);
+    plot.over.append(now);
+    const mark = () => {
+      now.hidden = view.moment < view.low || view.moment > view.high;
+      now.style.left = `${view.part(view.moment) * 100}%`;
+    };
+    mark();
     let pressed = null;
     plot.over.addEventListener("mousedown", (event) => (pressed = event.clientX));
     plot.over.addEventListener("click", (event) => {
@@ -93,7 +103,13 @@ function makePanels(facts, view, clock) {
       if (pressed != null && Math.abs(event.clientX - pressed) < 4 && event.detail < 2) view.at(plot.posToVal(left, "x"));
     });
     new ResizeObserver(() => resize(plot, box.clientWidth)).observe(box);
-    return { plot, box };
+    return { plot, box, settle, mark };
+  }
+
+  // The last place before or at a time.
+  function placeOf(x, time) {
+    const after = x.findIndex((one) => one > time);
+    return after < 0 ? x.length - 1 : Math.max(0, after - 1);
   }
 
   function yRange(u, low, high) {
@@ -123,9 +139,10 @@ function makePanels(facts, view, clock) {
   }
 
   view.on((what) => {
-    for (const { plot } of plots) {
+    for (const { plot, settle, mark } of plots) {
       if (what === "zoom") plot.setScale("x", { min: view.low, max: view.high });
-      else plot.redraw(false, false);
+      else settle();
+      mark();
     }
   });
   return {

@@ -134,7 +134,6 @@ function makeTable(facts, view, clock) {
     else if (view.moment > ends[sample] && sample + 1 < samples.length && facts.moments.place[sample + 1] > facts.moments.place[sample] + 1) {
       parts.push("The samples that follow it are not on this page.");
     }
-    parts.push(`The same, on the capture: ${facts.command} --at ${clock.iso(view.moment)} -tuUwSanpW`);
     return parts.join(" ");
   }
 
@@ -143,6 +142,7 @@ function makeTable(facts, view, clock) {
     if (!columns) return;
     const sample = sampleAt(view.moment);
     byId("as-of").textContent = said(sample);
+    byId("same").textContent = `${facts.command} --at ${clock.iso(view.moment)} ${facts.flags}`;
     if (sample === drawn) return;
     drawn = sample;
     rows = at(sample);

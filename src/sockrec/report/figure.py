@@ -35,8 +35,8 @@ class Figure:
 
     `unit` is count, bytes, bytes/s, /s or us. `axis` is `samples` (levels, as each sample found them),
     `steps` (what happened in each step) or moments in seconds since the page's first (each value is of the
-    time until the next). `text` says what is shown, `nothing` what is said instead where there is nothing. `look` is
-    line, bars or dots. `thinned` says what was left out.
+    time until the next). `text` says what is shown, `nothing` what is said instead where there is nothing.
+    `look` is line, bars or dots. `thinned` says what was left out.
     """
 
     name: str

@@ -38,9 +38,3 @@ def _planes(column: npt.NDArray[np.int64]) -> bytes:
     """Return the lowest bytes of all numbers, then the next ones: the higher ones are mostly alike."""
     numbers = (column & 0xFFFFFFFF).astype("<u4")
     return numbers.view(np.uint8).reshape(-1, 4).T.tobytes()
-
-
-def dictionary(values: npt.NDArray[Any]) -> tuple[list[Any], npt.NDArray[np.int64]]:
-    """Return the different values, sorted, and the place of each value among them."""
-    distinct, places = np.unique(values.astype(str), return_inverse=True)
-    return distinct.tolist(), places.astype(np.int64)

@@ -1,8 +1,8 @@
 // Times and amounts as people read them. A time is seconds since the page's first moment.
 
 const CLOCK_STEPS = [
-  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
-  7200, 10800, 21600, 43200, 86400, 172800, 604800,
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
+  3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800,
 ];
 
 function makeClock(facts) {
@@ -55,11 +55,16 @@ function amount(value, unit) {
   if (value == null) return "–";
   const size = Math.abs(value);
   if (unit === "us") {
-    return size >= 1e6 ? `${short.format(size / 1e6)} s` : size >= 1e3 ? `${short.format(size / 1e3)} ms` : `${short.format(size)} µs`;
+    return size >= 1e6
+      ? `${short.format(size / 1e6)} s`
+      : size >= 1e3
+        ? `${short.format(size / 1e3)} ms`
+        : `${short.format(size)} µs`;
   }
   if (unit.startsWith("bytes")) {
     const tail = unit.slice(5);
-    const [by, name] = size >= 1e9 ? [1e9, "GB"] : size >= 1e6 ? [1e6, "MB"] : size >= 1e3 ? [1e3, "kB"] : [1, "B"];
+    const [by, name] =
+      size >= 1e9 ? [1e9, "GB"] : size >= 1e6 ? [1e6, "MB"] : size >= 1e3 ? [1e3, "kB"] : [1, "B"];
     return `${short.format(size / by)} ${name}${tail}`;
   }
   return plain.format(size) + (unit === "/s" ? "/s" : "");

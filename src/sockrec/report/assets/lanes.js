@@ -11,7 +11,9 @@ function makeLanes(facts, view, clock) {
     place.append(element("p", { class: "text" }, "Nothing listened in that time."));
     return;
   }
-  const steady = facts.lanes.lanes.filter((lane) => lane.periods.every((one) => one.found && one.maybe_to == null));
+  const steady = facts.lanes.lanes.filter((lane) =>
+    lane.periods.every((one) => one.found && one.maybe_to == null),
+  );
   const folded = steady.slice(steady.length > SHOWN_STEADY + 2 ? SHOWN_STEADY : steady.length);
   for (const lane of facts.lanes.lanes) if (!folded.includes(lane)) place.append(laneOf(lane));
   if (folded.length) {
@@ -19,21 +21,30 @@ function makeLanes(facts, view, clock) {
     place.append(element("details", {}, summary, ...folded.map(laneOf)));
   }
   if (facts.lanes.thinned) place.append(element("p", { class: "text" }, `Thinned: ${facts.lanes.thinned}.`));
-  place.append(element("div", { class: "lane ticks", "aria-hidden": "true" }, element("div", { class: "track" })));
+  place.append(
+    element("div", { class: "lane ticks", "aria-hidden": "true" }, element("div", { class: "track" })),
+  );
   const ticks = place.querySelector(".ticks .track");
   view.on(layOut);
   layOut("zoom");
 
   function laneOf(lane) {
     const who = [...new Set(lane.periods.map((one) => one.who))];
-    const label = element("div", { class: "label" }, element("strong", {}, lane.label), ` ${who.slice(0, 3).join(", ")}`);
+    const label = element(
+      "div",
+      { class: "label" },
+      element("strong", {}, lane.label),
+      ` ${who.slice(0, 3).join(", ")}`,
+    );
     if (who.length > 3) label.append(` and ${who.length - 3} more`);
     const track = element("div", { class: "track" });
     for (const gap of facts.gaps) track.append(bar("gap", gap.from, gap.to, gap.why));
     for (const period of lane.periods) {
       const told = words(period);
-      if (period.maybe_from != null && period.maybe_from < period.from) track.append(bar("maybe", period.maybe_from, period.from, told));
-      if (period.maybe_to != null && period.maybe_to > period.to) track.append(bar("maybe", period.to, period.maybe_to, told));
+      if (period.maybe_from != null && period.maybe_from < period.from)
+        track.append(bar("maybe", period.maybe_from, period.from, told));
+      if (period.maybe_to != null && period.maybe_to > period.to)
+        track.append(bar("maybe", period.to, period.maybe_to, told));
       track.append(bar("period", period.from, period.to, told, true));
       if (period.maybe_to != null) track.append(bar("end", period.maybe_to, period.maybe_to, told));
     }
@@ -51,20 +62,25 @@ function makeLanes(facts, view, clock) {
   }
 
   function words(period) {
-    const from = period.found ? "listening already when recording began" : `listening from ${clock.time(period.from)}`;
+    const from = period.found
+      ? "listening already when recording began"
+      : `listening from ${clock.time(period.from)}`;
     if (period.maybe_to == null) return `${period.who}: ${from}, still when last seen`;
     return `${period.who}: ${from} to ${clock.time(period.to)}; ${reason(period)}`;
   }
 
   function reason(period) {
-    const why = period.why || (period.in_gap ? "it ended in a gap of the recording" : "why it ended is not known");
+    const why =
+      period.why || (period.in_gap ? "it ended in a gap of the recording" : "why it ended is not known");
     return period.again ? `${why}; ${period.again}` : `${why}; nobody listened there again`;
   }
 
   function ends(ended) {
     const lines = ended.map((period) => {
       const exact = period.to === period.maybe_to;
-      const when = exact ? clock.time(period.to, 6) : `${clock.time(period.to)} – ${clock.time(period.maybe_to)}`;
+      const when = exact
+        ? clock.time(period.to, 6)
+        : `${clock.time(period.to)} – ${clock.time(period.maybe_to)}`;
       return element("li", {}, jump(view, period.to, when), ` stopped: ${reason(period)}`);
     });
     const list = element("ul", { class: "ends" }, ...lines.slice(0, SHOWN_ENDS));

@@ -58,22 +58,31 @@ function makeBar(table) {
     overview.setAttribute("aria-valuetext", clock.time(view.moment));
     byId("moment").textContent = `${clock.time(view.moment)} ${facts.zone}`;
     const digits = view.high - view.low > 10 ? 0 : 3;
-    byId("range").textContent = `figures: ${clock.time(view.low, digits)} to ${clock.time(view.high, digits)}`;
+    byId("range").textContent =
+      `figures: ${clock.time(view.low, digits)} to ${clock.time(view.high, digits)}`;
   };
   view.on(put);
   put();
 }
 
 function makeNotes() {
-  const lines = [...facts.thinned, ...facts.gaps.slice(0, 20).map((gap) => `Gap ${clock.time(gap.from)} to ${clock.time(gap.to)}: ${gap.why}.`)];
+  const lines = [
+    ...facts.thinned,
+    ...facts.gaps
+      .slice(0, 20)
+      .map((gap) => `Gap ${clock.time(gap.from)} to ${clock.time(gap.to)}: ${gap.why}.`),
+  ];
   if (facts.gaps.length > 20) lines.push(`${facts.gaps.length - 20} more gaps, grey in the figures.`);
   lines.push(...facts.unseen);
-  lines.push("The table has internet sockets. UNIX sockets, routes and counters are in the capture: sockrec replay, sockrec rates.");
+  lines.push(
+    "The table has internet sockets. UNIX sockets, routes and counters are in the capture: sockrec replay, sockrec rates.",
+  );
   byId("unseen").append(...lines.map((line) => element("li", {}, line)));
 }
 
 byId("title").textContent = facts.title;
-for (const [word, text] of facts.about) byId("about").append(element("div", {}, element("dt", {}, word), element("dd", {}, text)));
+for (const [word, text] of facts.about)
+  byId("about").append(element("div", {}, element("dt", {}, word), element("dd", {}, text)));
 const table = makeTable(facts, view, clock);
 makeBar(table);
 makeFindings(facts, view, table);
@@ -85,12 +94,17 @@ view.at(facts.findings.length ? Math.max(0, facts.findings[0].at) : view.whole);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", panels.redraw);
 const PAPER_WIDTH = 690;
+const folded = [];
 addEventListener("beforeprint", () => {
+  // Paper can't be unfolded.
+  folded.push(...document.querySelectorAll("#lanes details:not([open])"));
+  folded.forEach((one) => (one.open = true));
   document.documentElement.classList.add("paper");
   panels.fit(PAPER_WIDTH);
   panels.redraw();
 });
 addEventListener("afterprint", () => {
+  folded.splice(0).forEach((one) => (one.open = false));
   document.documentElement.classList.remove("paper");
   panels.fit();
   panels.redraw();

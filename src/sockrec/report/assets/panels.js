@@ -14,13 +14,20 @@ function makePanels(facts, view, clock) {
 
   function panel(figure) {
     const heading = element("h2", { id: `h-${figure.name}` }, figure.title);
-    const section = element("section", { class: "panel", id: figure.name, "aria-labelledby": heading.id }, heading);
+    const section = element(
+      "section",
+      { class: "panel", id: figure.name, "aria-labelledby": heading.id },
+      heading,
+    );
     if (!figure.series.length) {
       section.classList.add("empty");
       section.append(element("p", { class: "text" }, figure.nothing));
       return section;
     }
-    const notes = [figure.text, figure.axis === "steps" ? `In steps of ${plain.format(facts.axes.step)}\u00a0s.` : ""];
+    const notes = [
+      figure.text,
+      figure.axis === "steps" ? `In steps of ${plain.format(facts.axes.step)}\u00a0s.` : "",
+    ];
     if (figure.thinned) notes.push(`Thinned: ${figure.thinned}.`);
     section.append(element("p", { class: "text" }, notes.filter(Boolean).join(" ")));
     const box = element("div", { class: "plot", role: "img", "aria-label": summary(figure) });
@@ -40,7 +47,9 @@ function makePanels(facts, view, clock) {
       one.values.forEach((value, n) => {
         if (value != null && (top < 0 || Math.abs(value) > Math.abs(one.values[top]))) top = n;
       });
-      return top < 0 ? one.name : `${one.name}: at most ${amount(one.values[top], figure.unit)} at ${clock.time(x[top], 0)}`;
+      return top < 0
+        ? one.name
+        : `${one.name}: at most ${amount(one.values[top], figure.unit)} at ${clock.time(x[top], 0)}`;
     });
     return `${figure.title}. ${parts.join("; ")}`;
   }
@@ -48,9 +57,13 @@ function makePanels(facts, view, clock) {
   function draw(figure, box) {
     const x = xOf(figure);
     const padded = figure.axis === "steps";
-    const columns = figure.series.map((one) => (padded ? [...one.values, figure.look === "line" ? one.values.at(-1) : null] : one.values));
+    const columns = figure.series.map((one) =>
+      padded ? [...one.values, figure.look === "line" ? one.values.at(-1) : null] : one.values,
+    );
     const line = uPlot.paths.stepped({ align: 1 });
-    const paths = { line, bars: uPlot.paths.bars({ size: [0.9, 60], align: 1 }), dots: () => null }[figure.look];
+    const paths = { line, bars: uPlot.paths.bars({ size: [0.9, 60], align: 1 }), dots: () => null }[
+      figure.look
+    ];
     const series = figure.series.map((one) => ({
       label: one.name,
       stroke: () => colour(one.colour),
@@ -58,15 +71,27 @@ function makePanels(facts, view, clock) {
       width: figure.look === "bars" ? 0 : 1.75,
       dash: one.dashed ? [5, 4] : undefined,
       paths,
-      points: figure.look === "dots" ? { show: true, size: 5, fill: () => colour(one.colour) } : { show: false },
+      points:
+        figure.look === "dots" ? { show: true, size: 5, fill: () => colour(one.colour) } : { show: false },
       value: (_, value) => amount(value, figure.unit),
     }));
-    const look = { stroke: () => colour("soft"), grid: { stroke: () => colour("grid"), width: 1 }, ticks: { stroke: () => colour("grid"), width: 1, size: 5 }, font: "12px system-ui, sans-serif" };
+    const look = {
+      stroke: () => colour("soft"),
+      grid: { stroke: () => colour("grid"), width: 1 },
+      ticks: { stroke: () => colour("grid"), width: 1, size: 5 },
+      font: "12px system-ui, sans-serif",
+    };
     const options = {
       width: Math.max(200, box.clientWidth),
       height: PANEL_HEIGHT,
       padding: [10, RIGHT_MARGIN, 0, 0],
-      legend: { live: true },
+      // By the names of the style: on paper, or in the dark, they are others.
+      legend: {
+        markers: {
+          stroke: (_, n) => `var(--${figure.series[n - 1].colour})`,
+          fill: (_, n) => (figure.look === "bars" ? `var(--${figure.series[n - 1].colour})` : "transparent"),
+        },
+      },
       scales: { x: { time: false, range: () => [view.low, view.high] }, y: { range: yRange } },
       series: [{ label: "at", value: (_, time) => (time == null ? "–" : clock.time(time, 1)) }, ...series],
       axes: [
@@ -74,11 +99,23 @@ function makePanels(facts, view, clock) {
           ...look,
           size: 30,
           splits: (u, _, low, high) => clock.ticks(low, high, u.width / 110),
-          values: (_, splits) => splits.map((one) => clock.label(one, splits.length > 1 ? splits[1] - splits[0] : 1)),
+          values: (_, splits) =>
+            splits.map((one) => clock.label(one, splits.length > 1 ? splits[1] - splits[0] : 1)),
         },
-        { ...look, size: AXIS_WIDTH, space: 34, values: (_, splits) => splits.map((one) => (one == null ? "" : amount(one, figure.unit))) },
+        {
+          ...look,
+          size: AXIS_WIDTH,
+          space: 34,
+          values: (_, splits) => splits.map((one) => (one == null ? "" : amount(one, figure.unit))),
+        },
       ],
-      cursor: { sync: { key: SYNC, setSeries: false }, drag: { x: true, y: false, setScale: false }, y: false, points: { size: 6 }, bind: { dblclick: () => () => view.zoom(0, view.whole) } },
+      cursor: {
+        sync: { key: SYNC, setSeries: false },
+        drag: { x: true, y: false, setScale: false },
+        y: false,
+        points: { size: 6 },
+        bind: { dblclick: () => () => view.zoom(0, view.whole) },
+      },
       hooks: {
         drawClear: [(u) => facts.gaps.forEach((gap) => band(u, gap.from, gap.to, colour("gap")))],
         setSelect: [(u) => select(u)],
@@ -100,7 +137,8 @@ function makePanels(facts, view, clock) {
     plot.over.addEventListener("mousedown", (event) => (pressed = event.clientX));
     plot.over.addEventListener("click", (event) => {
       const left = event.clientX - plot.over.getBoundingClientRect().left;
-      if (pressed != null && Math.abs(event.clientX - pressed) < 4 && event.detail < 2) view.at(plot.posToVal(left, "x"));
+      if (pressed != null && Math.abs(event.clientX - pressed) < 4 && event.detail < 2)
+        view.at(plot.posToVal(left, "x"));
     });
     new ResizeObserver(() => resize(plot, box.clientWidth)).observe(box);
     return { plot, box, settle, mark };
@@ -130,12 +168,14 @@ function makePanels(facts, view, clock) {
   }
 
   function select(u) {
-    if (u.select.width > 3) view.zoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
+    if (u.select.width > 3)
+      view.zoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
   }
 
   function resize(plot, width) {
-    if (width > 0 && Math.round(width) !== plot.width) plot.setSize({ width: Math.round(width), height: PANEL_HEIGHT });
+    if (width > 0 && Math.round(width) !== plot.width)
+      plot.setSize({ width: Math.round(width), height: PANEL_HEIGHT });
   }
 
   view.on((what) => {

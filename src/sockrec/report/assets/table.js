@@ -66,7 +66,8 @@ function makeTable(facts, view, clock) {
         remote: `${texts.remote[c.remote[n]]}:${remote || "*"}`,
         state: texts.state[c.state[n]],
         program: programAt(c.pid[n], texts.program[c.program[n]], sample),
-        mark: by.sockets.get(c.socket[n]) ?? by.ports.get(local) ?? by.ports.get(remote) ?? by.pids.get(c.pid[n]),
+        mark:
+          by.sockets.get(c.socket[n]) ?? by.ports.get(local) ?? by.ports.get(remote) ?? by.pids.get(c.pid[n]),
       });
     }
     return found.sort((one, other) => one.place - other.place);
@@ -82,7 +83,9 @@ function makeTable(facts, view, clock) {
     matching = rows.filter(fits);
     if (sorted.column >= 0) {
       const { key, number } = COLUMNS[sorted.column];
-      const compare = number ? (one, other) => key(one) - key(other) : (one, other) => ORDER.compare(key(one), key(other));
+      const compare = number
+        ? (one, other) => key(one) - key(other)
+        : (one, other) => ORDER.compare(key(one), key(other));
       matching.sort((one, other) => (sorted.down ? -1 : 1) * compare(one, other) || one.place - other.place);
     }
     put();
@@ -93,15 +96,26 @@ function makeTable(facts, view, clock) {
       const line = element("tr", row.mark ? { class: "mark" } : {});
       COLUMNS.forEach(({ key, number }, n) => {
         const cell = element("td", number ? { class: "number" } : {}, String(key(row)));
-        if (!n && row.mark) cell.append(element("span", { class: "flag", role: "img", "aria-label": `of a finding: ${row.mark}`, title: row.mark }, "●"));
+        if (!n && row.mark)
+          cell.append(
+            element(
+              "span",
+              { class: "flag", role: "img", "aria-label": `of a finding: ${row.mark}`, title: row.mark },
+              "●",
+            ),
+          );
         line.append(cell);
       });
       return line;
     });
     byId("rows").replaceChildren(...lines);
     const all = plain.format(rows.length);
-    const count = matching.length === rows.length ? `${all} sockets` : `${plain.format(matching.length)} of ${all} sockets`;
-    byId("count").textContent = matching.length > shown ? `${count}, the first ${plain.format(shown)} shown` : count;
+    const count =
+      matching.length === rows.length
+        ? `${all} sockets`
+        : `${plain.format(matching.length)} of ${all} sockets`;
+    byId("count").textContent =
+      matching.length > shown ? `${count}, the first ${plain.format(shown)} shown` : count;
     byId("more").hidden = matching.length <= shown;
     byId("more").textContent = `Show ${plain.format(Math.min(MORE_ROWS, matching.length - shown))} more`;
   }
@@ -110,7 +124,12 @@ function makeTable(facts, view, clock) {
     const cells = COLUMNS.map(({ name, number }, n) => {
       const direction = sorted.column !== n ? "none" : sorted.down ? "descending" : "ascending";
       const arrow = { none: "", ascending: " ▲", descending: " ▼" }[direction];
-      const button = element("button", { type: "button", onclick: () => sort(n) }, name, element("span", { "aria-hidden": "true" }, arrow));
+      const button = element(
+        "button",
+        { type: "button", onclick: () => sort(n) },
+        name,
+        element("span", { "aria-hidden": "true" }, arrow),
+      );
       return element("th", { scope: "col", "aria-sort": direction, class: number ? "number" : "" }, button);
     });
     byId("columns").replaceChildren(...cells);
@@ -129,9 +148,15 @@ function makeTable(facts, view, clock) {
 
   function said(sample) {
     const gap = facts.gaps.find((one) => view.moment > one.from && view.moment < one.to);
-    const parts = [`As of the sample of ${clock.time(samples[sample], 6)} ${facts.zone}, in netstat's words and order.`];
+    const parts = [
+      `As of the sample of ${clock.time(samples[sample], 6)} ${facts.zone}, in netstat's words and order.`,
+    ];
     if (gap) parts.push(`In a gap (${gap.why}): shown as it was before.`);
-    else if (view.moment > ends[sample] && sample + 1 < samples.length && facts.moments.place[sample + 1] > facts.moments.place[sample] + 1) {
+    else if (
+      view.moment > ends[sample] &&
+      sample + 1 < samples.length &&
+      facts.moments.place[sample + 1] > facts.moments.place[sample] + 1
+    ) {
       parts.push("The samples that follow it are not on this page.");
     }
     return parts.join(" ");

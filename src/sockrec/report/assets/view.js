@@ -20,13 +20,15 @@ function makeView(facts) {
     },
     // Zooms by a factor about the moment, if it is shown.
     by(factor) {
-      const middle = view.moment >= view.low && view.moment <= view.high ? view.moment : (view.low + view.high) / 2;
+      const middle =
+        view.moment >= view.low && view.moment <= view.high ? view.moment : (view.low + view.high) / 2;
       view.zoom(middle - (middle - view.low) * factor, middle + (view.high - middle) * factor);
     },
     at(moment) {
       view.moment = Math.min(Math.max(0, moment), whole);
       const width = view.high - view.low;
-      if (view.moment < view.low || view.moment > view.high) view.zoom(view.moment - width / 2, view.moment + width / 2);
+      if (view.moment < view.low || view.moment > view.high)
+        view.zoom(view.moment - width / 2, view.moment + width / 2);
       view.tell("moment");
     },
     // Where a time lies in what is shown, 0 to 1.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+_EXACT: Final = "coalesce(s.ended_evidence = 'event' AND s.last_seen = s.ended_by, false)"
 # Sockets are counted in samples: a row counts from the first sample that holds it on, until the
-# first that does not. A row cut by a segment's edge begins in the sample after the cut.
-STATES: Final = """
+# first that does not (`sockrec.catalog.moments.held`): one that ended exactly is gone from the sample that it
+# ended in. A row cut by a segment's edge begins in the sample after the cut.
+STATES: Final = f"""
 WITH moved AS (
     SELECT s.host, s.recording, s.state, b.began_at AS moment, 1 AS step
     FROM sockets s ASOF JOIN samples b
@@ -21,6 +23,12 @@ WITH moved AS (
     SELECT s.host, s.recording, s.state, e.began_at, -1
     FROM sockets s ASOF JOIN samples e
         ON e.host = s.host AND e.recording = s.recording AND s.last_seen < e.began_at
+    WHERE NOT ({_EXACT})
+    UNION ALL
+    SELECT s.host, s.recording, s.state, e.began_at, -1
+    FROM sockets s ASOF JOIN samples e
+        ON e.host = s.host AND e.recording = s.recording AND s.ended_by <= e.ended_at
+    WHERE {_EXACT}
 )
 SELECT host, recording, state, moment, sum(step) AS step FROM moved GROUP BY ALL HAVING sum(step) <> 0
 ORDER BY state, host, moment

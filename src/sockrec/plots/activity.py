@@ -89,7 +89,9 @@ def connections(capture: Capture, port: int | None = None) -> Figure:
     figure = chart.figure(f"{what}: opened and closed every {durations.show(step / MICROSECOND)}", height=300)
     most = {1: 0, -1: 0}
     for name, sign, colours in (("opened", 1, (BLUE, PALE_BLUE)), ("closed", -1, (RED, PALE_RED))):
-        counted = rows_of(capture, counts.EVENTS.format(end=name, where=where), chart.grid(step))
+        counted = rows_of(
+            capture, counts.EVENTS.format(end=name, source="connections", where=where), chart.grid(step)
+        )
         for in_gap, colour in zip((False, True), colours, strict=True):
             bars = [row for row in counted if row["in_gap"] == in_gap]
             most[sign] = max([most[sign], *(row["n"] for row in bars)])
@@ -119,7 +121,7 @@ def queues(capture: Capture, port: int) -> Figure:
     acknowledged (Send-Q). Raises `NothingMatchedError` if no socket of that port was seen,
     `UsageError` if plotly is missing.
     """
-    rows = rows_of(capture, counts.QUEUES, {"port": port_number(port)})
+    rows = rows_of(capture, counts.QUEUES.format(where=f"local_port = {port_number(port)}"))
     if not rows:
         raise NothingMatchedError(f"no socket of port {port} was seen in this capture")
     chart = Chart(capture)

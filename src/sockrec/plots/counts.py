@@ -6,8 +6,10 @@ from typing import Final
 
 from sockrec.model.programs import known_as_sql
 
+_EXACT: Final = "coalesce(s.ended_evidence = 'event' AND s.last_seen = s.ended_by, false)"
 # Sockets are counted in samples: a row counts from the first sample that holds it on, until the
-# first that does not. A row cut by a segment's edge begins in the sample after the cut.
+# first that does not (`sockrec.catalog.moments.held`): one that ended exactly is gone from the sample that it
+# ended in. A row cut by a segment's edge begins in the sample after the cut.
 _LEVELS: Final = """
 WITH moved AS (
     SELECT s.host, s.recording, {of} AS {name}, b.began_at AS moment, 1 AS step
@@ -23,22 +25,27 @@ WITH moved AS (
     SELECT s.host, s.recording, {of}, e.began_at, -1
     FROM sockets s ASOF JOIN samples e
         ON e.host = s.host AND e.recording = s.recording AND s.last_seen < e.began_at
-    WHERE {where}
+    WHERE NOT ({exact}) AND {where}
+    UNION ALL
+    SELECT s.host, s.recording, {of}, e.began_at, -1
+    FROM sockets s ASOF JOIN samples e
+        ON e.host = s.host AND e.recording = s.recording AND s.ended_by <= e.ended_at
+    WHERE {exact} AND {where}
 )
 SELECT host, recording, {name}, moment, sum(step) AS step FROM moved GROUP BY ALL HAVING sum(step) <> 0
 ORDER BY {name}, host, moment
 """
 
-STATES: Final = _LEVELS.format(of="s.state", name="state", where="true")
+STATES: Final = _LEVELS.format(of="s.state", name="state", where="true", exact=_EXACT)
 
 # Only of those that are held: what TIME_WAIT leaves behind belongs to no program any more.
 PROGRAMS: Final = _LEVELS.format(
-    of=f"coalesce({known_as_sql('s.program')}, '?')", name="program", where="s.owner = 'held'"
+    of=f"coalesce({known_as_sql('s.program')}, '?')", name="program", where="s.owner = 'held'", exact=_EXACT
 )
 
 EVENTS: Final = """
 SELECT (epoch_us({end}_not_after) - $first) // $step AS place, {end}_as = 'gap' AS in_gap, count(*) AS n
-FROM connections
+FROM {source}
 WHERE {where} AND {end}_not_after IS NOT NULL AND {end}_as NOT IN ('found', 'stopped')
 GROUP BY ALL ORDER BY place
 """
@@ -46,7 +53,7 @@ GROUP BY ALL ORDER BY place
 QUEUES: Final = """
 WITH lives AS (
     SELECT host, recording, socket_id, bool_or(state = 'LISTEN') AS accepts, max(last_seen) AS last_seen
-    FROM sockets WHERE local_port = $port GROUP BY ALL
+    FROM sockets WHERE {where} GROUP BY ALL
 ), read AS (
     SELECT l.host, l.recording, l.socket_id, l.accepts, l.last_seen, a.read_at, a.backlog_limit,
         coalesce(a.recv_q, 0) AS recv_q, coalesce(a.send_q, 0) AS send_q

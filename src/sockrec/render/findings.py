@@ -35,7 +35,7 @@ def text(rows: Sequence[Row], zone: tzinfo, *, name_host: bool = False) -> str:
             *textwrap.wrap(
                 row["text"], _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
             ),
-            f"  {_when(row, zone)}",
+            f"  {when(row, zone)}",
             f"  look: {row['look']}",
         ]
         parts.append("".join(f"{terminal(line)}\n" for line in lines))
@@ -54,7 +54,7 @@ def as_markdown(rows: Sequence[Row], zone: tzinfo) -> str:
         fence = "`" * max(3, 1 + max(map(len, _ticks(row["sql"])), default=0))
         parts.append(
             f"{title}\n\n{markdown(row['text'])}\n\n"
-            f"- {markdown(_when(row, zone))}\n- look: {markdown(row['look'])}\n\n"
+            f"- {markdown(when(row, zone))}\n- look: {markdown(row['look'])}\n\n"
             f"{fence}sql\n{terminal(row['sql'])}\n{fence}\n"
         )
     return "\n".join(parts)
@@ -73,7 +73,8 @@ def kinds(listed: Iterable[tuple[str, str, Sequence[tuple[str, float, str, str]]
     return "\n".join(parts)
 
 
-def _when(row: Row, zone: tzinfo) -> str:
+def when(row: Row, zone: tzinfo) -> str:
+    """Return the bounds of a finding's beginning in words."""
     first: datetime | None = row["not_before"]
     last: datetime = row["not_after"]
     if first is None:

@@ -36,6 +36,8 @@ _BLOCKS: Final = (
     ("udplite", "udpl", "udp"),
     ("raw", "raw", "raw"),
 )
+PROTOCOLS: Final = tuple(protocol for protocol, _, _ in _BLOCKS)
+"""In the order of their blocks."""
 _DATAGRAM_TIMERS: Final = {"on": "on1", "keepalive": "on2", "timewait": "unkn-3", "probe": "unkn-4"}
 
 
@@ -44,6 +46,32 @@ def titled_suffix(flags: NetstatFlags) -> str:
     if flags.all:
         return "(servers and established)"
     return "(only servers)" if flags.listening else "(w/o servers)"
+
+
+def shown_address(address: str) -> str:
+    """Return an address as `-n` prints it, whole.
+
+    inet_ntop(3) writes a v4-mapped address as ::ffff:1.2.3.4; netstat drops what precedes it.
+    """
+    mapped = address.startswith(_V4_MAPPED) and "." in address
+    return printable(address[len(_V4_MAPPED) :] if mapped else address)
+
+
+def shown_protocol(protocol: str, family: str) -> str:
+    """Return netstat's name of a protocol and family: `tcp6`, `udpl`."""
+    name = next((shown for known, shown, _ in _BLOCKS if known == protocol), printable(protocol))
+    return name + ("6" if family == "inet6" and protocol != "sctp" else "")
+
+
+def shown_state(protocol: str, state: str) -> str:
+    """Return what stands in the column of states."""
+    if protocol in ("tcp", "sctp"):
+        return printable(state)
+    if protocol == "raw":
+        return str(states.NUMBERS.get(state, states.CLOSE))
+    if state == "ESTABLISHED":
+        return "ESTABLISHED"
+    return "" if states.NUMBERS.get(state) == states.CLOSE else "UNKNOWN"
 
 
 def program_column(pid: int | None, argv0: str) -> str:
@@ -73,9 +101,7 @@ class _Printer:
             name = None if address == IPV4_ANY else self._names.host(address)
             if name:
                 return cut(name, _WIDE_CUT)
-        # inet_ntop(3) writes a v4-mapped address as ::ffff:1.2.3.4; netstat drops what precedes it.
-        mapped = address.startswith(_V4_MAPPED) and "." in address
-        return printable(address[len(_V4_MAPPED) :] if mapped else address)
+        return shown_address(address)
 
     def _host(self, address: str) -> str:
         host = self._hosts.get(address)
@@ -134,10 +160,9 @@ class _Printer:
         local = self.endpoint(row.local_address, row.local_port, database)
         remote = self.endpoint(row.remote_address, row.remote_port, database)
         timer = row.timer
-        if row.protocol == "tcp":
-            state, retransmits = printable(row.state), row.retransmits
-        else:
-            state, retransmits = _datagram_state(row), 0
+        state, retransmits = shown_state(row.protocol, row.state), row.retransmits
+        if row.protocol != "tcp":
+            retransmits = 0
             timer = _DATAGRAM_TIMERS.get(timer, timer)
         seconds = 0.0 if timer == "off" else row.timer_seconds
         timers = (
@@ -164,14 +189,6 @@ class _Printer:
             remote = endpoint(row.remote_address, row.remote_port)
             start = f"sctp  {row.recv_q:6d} {row.send_q:6d} {pad(local, 23)} {pad(remote, 23)}"
         return f"{start} {printable(row.state):<11s}{self.suffix(row, '')}\n"
-
-
-def _datagram_state(row: NetstatRow) -> str:
-    if row.protocol == "raw":
-        return str(states.NUMBERS.get(row.state, states.CLOSE))
-    if row.state == "ESTABLISHED":
-        return "ESTABLISHED"
-    return "" if states.NUMBERS.get(row.state) == states.CLOSE else "UNKNOWN"
 
 
 def _is_sctp_endpoint(row: NetstatRow) -> bool:

@@ -1,0 +1,1 @@
+"""The page: what it holds, and what a browser makes of it."""

@@ -36,6 +36,7 @@ def make_app() -> typer.Typer:
         top,
         traffic,
         verify,
+        view,
         when,
     )
     from sockrec.version import __version__
@@ -75,6 +76,7 @@ def make_app() -> typer.Typer:
         traffic,
         top,
         replay,
+        view,
         sql,
         info,
         verify,

@@ -37,7 +37,16 @@ class Screen:
 
     async def settle(self) -> None:
         """Wait until nothing is being read any more."""
-        await self.viewer.workers.wait_for_complete()
+        await self._until(lambda group: group not in ("aside", "follow"))
+
+    async def diagnosed(self) -> None:
+        """Wait until everything that is to be found was found."""
+        await self._until(lambda group: group != "follow")
+
+    async def _until(self, counts: Callable[[str], bool]) -> None:
+        await self._pilot.pause()
+        if busy := [worker for worker in self.viewer.workers if counts(worker.group)]:
+            await self.viewer.workers.wait_for_complete(busy)
         await self._pilot.pause()
 
     async def press(self, *keys: str) -> list[str]:
@@ -71,8 +80,8 @@ class Screen:
         return found
 
     def text(self) -> str:
-        """Return all that stands on the screen."""
-        return "\n".join(self.lines())
+        """Return all that stands on the screen in one line, without frames and what fills up."""
+        return " ".join(re.sub("[│╭╮╰╯─]", " ", " ".join(self.lines())).split())
 
 
 def drive(

@@ -75,7 +75,10 @@ def test_a_stretch_has_the_rows_of_each_moment_timers_and_all(name: str) -> None
                 stretch = Stretch(catalog, near)
                 for sample in {near[0], near[-1]}:
                     found = stretch.at(sample)
-                    rows = [stretch.row(*map(int, row), sample.ended_us) for row in zip(*found, strict=True)]
+                    rows = [
+                        stretch.row(int(row), int(moved), int(argv0), sample.ended_us)
+                        for row, moved, argv0 in zip(*found, strict=True)
+                    ]
                     assert rows == moments.rows(sample)
 
 
@@ -133,7 +136,8 @@ def test_lines_that_are_new_and_that_changed_are_marked(whole: tuple[Stretch, li
 
 @pytest.mark.parametrize("room", [60, 79, 99, 120, 200])
 def test_columns_fit_and_ports_stay_whole(room: int) -> None:
-    cells = ("tcp6", "0", "123456", "2001:db8:1234:5678::10:443", "2001:db8:ffff:eeee:dddd:cccc:bbbb:aaaa:51234",
+    remote = "2001:db8:ffff:eeee:dddd:cccc:bbbb:aaaa:51234"
+    cells = ("tcp6", "0", "123456", "2001:db8:1234:5678::10:443", remote,
              "ESTABLISHED", "123456/redis-server")  # fmt: skip
     wide = columns.widths([len(cell) for cell in cells], room)
     line = columns.text(cells, wide)

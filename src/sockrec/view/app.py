@@ -41,6 +41,8 @@ _MINUTE_US: Final = 60_000_000
 _FIRST_SAMPLES: Final = 3
 _FOLLOWED: Final = 20
 _LEAST_POLL_S: Final = 0.25
+_FIRST_PICTURE_S: Final = 0.2
+_STILL_S: Final = 0.12
 _TALL: Final = 32
 # How often it is asked anew how much changed when, while following.
 _KNOWN_AGAIN_S: Final = 10
@@ -130,7 +132,8 @@ class Viewer(App[None]):
         """Show the first picture, then find out what takes longer."""
         self.query_one(Sockets).focus()
         self._show()
-        self._look_aside()
+        # The first picture needs the machine alone.
+        self.set_timer(_FIRST_PICTURE_S, self._look_aside)
         if self.following:
             self._follow()
 
@@ -182,6 +185,8 @@ class Viewer(App[None]):
 
     @work(exclusive=True, group="happened")
     async def _ask_happened(self) -> None:
+        """Ask what happened, once the cursor stands still: it takes longer than a step."""
+        await asyncio.sleep(_STILL_S)
         sample = self.stop.sample
         number = self.timeline.number_of(sample)
         # What was before the first sample is not known; what is told of its time is.
@@ -208,7 +213,7 @@ class Viewer(App[None]):
             ("#where", panels.where(self.source, stop, sockets.table, following=self.following)),
             ("#notice", panels.notices(told, more)),
             ("#detail", panels.detail(self.source, stop, sockets)),
-            ("#happened", panels.happened(found, stop, zone, happened.size)),
+            ("#happened", panels.happened(found, stop, zone, happened.size, is_first=self.place == 0)),
             ("#keys", panels.hints(self.size.width)),
         ):
             self.query_one(name, Static).update(text)

@@ -62,7 +62,7 @@ def density(shown: Window, timeline: Timeline, counts: Ints) -> str:
     A column of less than a sample has what changed in the sample's whole interval: nobody knows when in it.
     """
     samples = timeline.samples
-    ended = np.array([sample.ended_us for sample in samples], dtype=np.int64)
+    ended = np.array(timeline.ended_us, dtype=np.int64)
     known = np.zeros(len(samples), dtype=np.int64)
     known[: len(counts)] = counts[: len(samples)]
     total = np.concatenate(([0], np.cumsum(known)))

@@ -18,7 +18,10 @@ _RIGHT: Final = (False, True, True, False, False, False, False)
 _USUAL: Final = (5, 6, 6, 23, 23, 11, 20)
 _LOCAL, _REMOTE, _PROGRAM = 3, 4, 6
 _LEAST_PROGRAM: Final = 16
-_LEAST_ADDRESS: Final = 12
+_LEAST_ADDRESS: Final = 10
+# On less than the usual 80 columns the state counts more than the program's name.
+_NARROW: Final = 75
+_SHORTEST_PROGRAM: Final = 6
 _CUT: Final = "…"
 
 
@@ -51,6 +54,7 @@ def widths(longest: Sequence[int], room: int) -> tuple[int, ...]:
         (_REMOTE, max(len(TITLES[_REMOTE]), longest[_REMOTE])),
         (_PROGRAM, _LEAST_PROGRAM),
         (0, 4),
+        (_PROGRAM, _SHORTEST_PROGRAM if room < _NARROW else _LEAST_PROGRAM),
     ):
         if over > 0:
             taken = min(over, max(0, found[column] - least))

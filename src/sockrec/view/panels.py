@@ -85,10 +85,12 @@ def detail(source: Source, stop: Stop, sockets: Sockets) -> Text:
     return text.append(f"\n{texts.since(sockets.table.since(sockets.place), source.zone)}")
 
 
-def happened(found: Happened | None, stop: Stop, zone: tzinfo, room: Size) -> Text:
+def happened(found: Happened | None, stop: Stop, zone: tzinfo, room: Size, *, is_first: bool) -> Text:
     """Return what happened since the sample before, as much as there is room for."""
     if stop.silent_until is not None:
         return _text("what happened here is not known", styles.WARNING)
+    if is_first:
+        return _text("the first sample: what was before is not known", styles.TITLE)
     if found is None:
         return _text("since the sample before: ...", styles.TITLE)
     text = _text(f"since the sample before: {texts.summary(found)}", styles.TITLE)

@@ -156,12 +156,18 @@ class Source:
         return findings.diagnose(findings.Asked(self.catalog, host=self.host))
 
     def of_socket(self, subject: Subject) -> list[dict[str, Any]]:
-        """Return what happened to one socket that has a peer, in order; rows as `sockrec events` has them."""
+        """Return what happened to one socket that has a peer, in order; rows as `sockrec events` has them.
+
+        What the kernel keeps of a connection for a minute may be another socket: its ends tell.
+        """
         if subject.socket_id is None:
             return []
         wanted = events.select(events.Wanted(port=subject.local_port, kinds=("opened", "closed")))
         return self._dicts(
-            f"""SELECT * FROM ({wanted}) WHERE host = {self._host} AND socket_id = {subject.socket_id}
+            f"""SELECT * FROM ({wanted}) WHERE host = {self._host} AND (socket_id = {subject.socket_id}
+                OR local_port = {subject.local_port} AND remote_port = {subject.remote_port}
+                AND local_address = {literal(subject.local_address)}
+                AND remote_address = {literal(subject.remote_address)})
             ORDER BY {events.ORDER} LIMIT {_MOST_EVENTS}"""
         )
 

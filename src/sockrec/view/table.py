@@ -137,23 +137,16 @@ class Table:
 
 def _blocks(stretch: Stretch) -> Ints:
     """Return for each row of a stretch the number of netstat's block that it stands in; -1 for none."""
-    if not len(stretch.ids):
-        return np.zeros(0, dtype=np.int64)
-    kinds = np.stack(
-        [stretch.protocol.codes, stretch.family.codes, stretch.state.codes, stretch.remote_port != 0]
-    )
-    distinct, kind = np.unique(kinds, axis=1, return_inverse=True)
+    # One number for each kind of row, as there are few kinds and many rows.
+    kinds = stretch.remote_port != 0
+    columns = (stretch.protocol, stretch.family, stretch.state)
+    for column in columns:
+        kinds = kinds * (len(column.texts) + 1) + column.codes
+    _, firsts, kind = np.unique(kinds, return_index=True, return_inverse=True)
     blocks = []
-    for protocol, family, state, remote_port in distinct.T:
-        row = NetstatRow(
-            stretch.protocol.texts[protocol],
-            stretch.family.texts[family],
-            "",
-            0,
-            "",
-            int(remote_port),
-            stretch.state.texts[state],
-        )
-        block = block_of(row, FLAGS)
+    for first in firsts.tolist():
+        protocol, family, state = (column.of(first) for column in columns)
+        block = block_of(NetstatRow(protocol, family, "", 0, "", int(stretch.remote_port[first]), state), FLAGS)
         blocks.append(-1 if block is None else block)
-    return np.array(blocks, dtype=np.int64)[np.reshape(kind, -1)]
+    numbers: Ints = np.array(blocks, dtype=np.int64)[kind]
+    return numbers

@@ -107,8 +107,10 @@ def name(subject: Subject) -> str:
 def life(source: Source, subject: Subject, at_us: int, pid: int | None) -> str:
     """Return the whole life of a socket: a connection's states, or the story of a listener's port."""
     parts = []
+    told = source.of_socket(subject)
     if subject.socket_id is not None and subject.protocol == "tcp":
-        steps = lifecycle.of_socket(source.catalog, subject.socket_id, source.host)
+        known_as = told[-1]["socket_id"] if told else subject.socket_id
+        steps = lifecycle.of_socket(source.catalog, known_as, source.host)
         rows = [dict(zip(steps.columns, row, strict=True)) for row in steps.fetchall()]
         rows = [row for row in rows if row["local_port"] == subject.local_port]
         parts.append(lifecycle_text.of_socket(rows, source.zone))
@@ -117,7 +119,6 @@ def life(source: Source, subject: Subject, at_us: int, pid: int | None) -> str:
         rows = [dict(zip(story.columns, row, strict=True)) for row in story.fetchall()]
         rows = [row for row in rows if row["host"] == source.host]
         parts.append(sentences.story(rows, subject.local_port, source.zone))
-    told = source.of_socket(subject)
     if told:
         parts.append(
             "What happened to it\n" + "".join(f"  {line}\n" for line in event_lines(told, source.zone))

@@ -22,13 +22,16 @@ class Stop(NamedTuple):
 
 
 class Timeline:
-    """The samples of one host in order, and the silences between them; `samples` must not be empty."""
+    """The samples of one host in order, and the silences between them; `samples` must not be empty.
+
+    `ended_us` is when each sample of `samples` ended.
+    """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._stops: list[Stop] = []
         self._times: list[int] = []
         self._began: list[int] = []
-        self._ended: list[int] = []
+        self.ended_us: list[int] = []
         self.samples: list[Sample] = []
         self.extend(samples)
 
@@ -43,7 +46,7 @@ class Timeline:
                     self._add(Stop(silent, before, sample.began_us))
             self.samples.append(sample)
             self._began.append(sample.began_us)
-            self._ended.append(sample.ended_us)
+            self.ended_us.append(sample.ended_us)
             self._add(Stop(sample.began_us, sample))
 
     def _add(self, stop: Stop) -> None:
@@ -64,7 +67,7 @@ class Timeline:
     @property
     def last_us(self) -> int:
         """When the last sample ended."""
-        return self._ended[-1]
+        return self.ended_us[-1]
 
     def at(self, time_us: int) -> int:
         """Return the place in force at a moment; the first one for what is before."""
@@ -82,7 +85,7 @@ class Timeline:
 
     def shows(self, known_us: int) -> int:
         """Return the place of the first sample that ended at or after a moment; the last one if none did."""
-        number = min(bisect_left(self._ended, known_us), len(self._ended) - 1)
+        number = min(bisect_left(self.ended_us, known_us), len(self.ended_us) - 1)
         return self.place_of(number)
 
     def after(self, last_seen_us: int) -> int:

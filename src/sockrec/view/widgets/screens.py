@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding
 from textual.containers import VerticalScroll
@@ -16,6 +18,17 @@ from sockrec.view.widgets import styles
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+
+
+# What stands left and right of a text: the frame, a blank each, the scrollbar.
+_FRAME = 5
+
+
+def _broken(line: str, room: int) -> str:
+    if cell_len(line) <= room:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return "\n".join(textwrap.wrap(line, room, subsequent_indent=indent, drop_whitespace=True))
 
 
 class Overlay(ModalScreen[int | None]):
@@ -61,12 +74,18 @@ class Reading(Overlay):
     def content(self) -> ComposeResult:
         """Yield the text."""
         with VerticalScroll():
-            yield Static(Text(self._text), id="text")
+            yield Static(id="text")
 
     def fill(self, text: str) -> None:
         """Show another text."""
         self._text = text
-        self.query_one("#text", Static).update(Text(text))
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Break its lines where there is no room for them, so that they stay apart."""
+        room = max(20, self.app.size.width - _FRAME)
+        lines = (_broken(line, room) for line in self._text.splitlines())
+        self.query_one("#text", Static).update(Text("\n".join(lines)))
 
 
 class Findings(Overlay):

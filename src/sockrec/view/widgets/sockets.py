@@ -79,7 +79,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         if self.subject is None and len(table):
             self.subject = table.subject(min(self._place, len(table) - 1))
         self._find()
-        self.virtual_size = Size(self.size.width, len(table))
+        self.virtual_size = Size(self._room, len(table))
         if self._is_there:
             self._reveal()
         self.refresh()
@@ -134,9 +134,14 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         """Take the widths anew."""
         self._longest = [0] * len(columns.TITLES)
         if self.table is not None:
-            self.virtual_size = Size(self.size.width, len(self.table))
+            self.virtual_size = Size(self._room, len(self.table))
             if self._is_there:
                 self.call_after_refresh(self._reveal)
+
+    @property
+    def _room(self) -> int:
+        """How many columns of the terminal a line has: the scrollbar takes one."""
+        return self.scrollable_content_region.width
 
     def _widths(self) -> tuple[int, ...]:
         if self.table is not None:
@@ -146,7 +151,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
                 self._longest = [
                     max(known, cell_len(text)) for known, text in zip(self._longest, cells, strict=True)
                 ]
-        return columns.widths(self._longest, self.size.width - 1)
+        return columns.widths(self._longest, self._room - 1)
 
     def _of(self, place: int) -> tuple[tuple[str, ...], str]:
         assert self.table is not None  # noqa: S101 - asked for with a table only
@@ -171,10 +176,10 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         """Return one line of the screen."""
         place = int(self.scroll_offset.y) + y
         if self.table is None or place >= len(self.table):
-            return Strip.blank(self.size.width)
+            return Strip.blank(self._room)
         cells, sign = self._of(place)
         style = styles.FAINT if self._is_old else _SIGNS.get(sign, styles.PLAIN)
         if self._is_there and place == self._place:
             style += Style(reverse=True)
-        text = set_cell_size(sign + columns.text(cells, self.wide), self.size.width)
-        return Strip([Segment(text, style)], self.size.width)
+        text = set_cell_size(sign + columns.text(cells, self.wide), self._room)
+        return Strip([Segment(text, style)], self._room)

@@ -48,11 +48,13 @@ class TimeBar(Widget):
         self._mark_us: int | None = None
         self._cursor_us = timeline.first_us
         self._zoom = 0
+        self._heights: tuple[bar.Window, str] | None = None
         self._lines: list[list[Segment]] | None = None
 
     def know(self, counts: Ints, gaps: Sequence[tuple[int, int]]) -> None:
         """Take what changed with each sample, and when not all is known."""
         self._counts, self._gaps = counts, list(gaps)
+        self._heights = None
         self._changed()
 
     def found(self, marks: Sequence[bar.Mark]) -> None:
@@ -97,11 +99,12 @@ class TimeBar(Widget):
 
     def _drawn(self) -> list[list[Segment]]:
         shown = self._window()
-        if self._counts is None:
-            heights = " " * shown.width
-        else:
-            heights = bar.density(shown, self._timeline, self._counts)
-        heights = bar.overlaid(shown, heights, self._gaps, bar.GAP)
+        if self._heights is None or self._heights[0] != shown:
+            # The same as long as only the cursor moves.
+            blank = " " * shown.width
+            counted = blank if self._counts is None else bar.density(shown, self._timeline, self._counts)
+            self._heights = shown, bar.overlaid(shown, counted, self._gaps, bar.GAP)
+        heights = self._heights[1]
         here = shown.column(self._cursor_us)
         signs = [*self._findings, *([bar.Mark(self._mark_us, self._mark_us, "M")] if self._mark_us else [])]
         below = bar.marks(shown, [*signs, bar.Mark(self._cursor_us, self._cursor_us, _CURSOR)])

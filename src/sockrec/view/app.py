@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import duckdb
 from textual import work
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual import events
+    from textual.screen import Screen
 
     from sockrec.query.findings import Finding
     from sockrec.view.source import Gap, Happened
@@ -58,28 +59,39 @@ class Viewer(App[None]):
 
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
+    # All with priority, so that keys act in the order in which they were pressed.
     BINDINGS: ClassVar = [
-        Binding("left", "step(-1)"),
-        Binding("right", "step(1)"),
-        Binding("pageup", "minute(-1)"),
-        Binding("pagedown", "minute(1)"),
-        Binding("home", "edge(0)"),
-        Binding("end", "edge(-1)"),
-        Binding("n", "change(1)"),
-        Binding("p", "change(-1)"),
-        Binding("slash", "filter"),
-        Binding("j", "jump"),
-        Binding("enter", "life"),
-        Binding("m", "mark"),
-        Binding("d", "diff"),
-        Binding("f", "findings"),
-        Binding("e", "events"),
-        Binding("F", "follow"),
-        Binding("plus,equals_sign", "zoom(1)"),
-        Binding("minus", "zoom(-1)"),
-        Binding("question_mark", "help"),
-        Binding("escape", "unfilter"),
-        Binding("q,ctrl+c", "quit"),
+        Binding(key, action, priority=True)
+        for key, action in (
+            ("left", "step(-1)"),
+            ("right", "step(1)"),
+            ("pageup", "minute(-1)"),
+            ("pagedown", "minute(1)"),
+            ("home", "edge(0)"),
+            ("end", "edge(-1)"),
+            ("n", "change(1)"),
+            ("p", "change(-1)"),
+            ("up", "row(-1)"),
+            ("down", "row(1)"),
+            ("g", "row(-1000000000)"),
+            ("G", "row(1000000000)"),
+            ("space", "rows(1)"),
+            ("b", "rows(-1)"),
+            ("slash", "filter"),
+            ("j", "jump"),
+            ("enter", "life"),
+            ("m", "mark"),
+            ("d", "diff"),
+            ("f", "findings"),
+            ("e", "events"),
+            ("F", "follow"),
+            ("plus,equals_sign", "zoom(1)"),
+            ("minus", "zoom(-1)"),
+            ("question_mark", "help"),
+            ("escape", "unfilter"),
+            ("q", "leave"),
+            ("ctrl+c", "quit"),
+        )
     ]
 
     def __init__(
@@ -130,7 +142,7 @@ class Viewer(App[None]):
 
     def on_mount(self) -> None:
         """Show the first picture, then find out what takes longer."""
-        self.query_one(Sockets).focus()
+        self.screen.set_focus(self.below.query_one(Sockets))
         self._show()
         # The first picture needs the machine alone.
         self.set_timer(_FIRST_PICTURE_S, self._look_aside)
@@ -139,8 +151,17 @@ class Viewer(App[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Give what happened more lines where there is room for them."""
-        self.query_one("#happened").styles.height = 9 if event.size.height >= _TALL else 5
+        self.below.query_one("#happened").styles.height = 9 if event.size.height >= _TALL else 5
         self.call_after_refresh(self._tell)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - Textual's
+        """Leave the keys to what is being typed, or laid over the table; Ctrl-C always ends it."""
+        return action == "quit" or (len(self.screen_stack) == 1 and not self.below.query_one(Prompt).display)
+
+    @property
+    def below(self) -> Screen[Any]:
+        """The screen with the table, which others may be laid over."""
+        return self.screen_stack[0]
 
     # What is shown
 
@@ -152,7 +173,7 @@ class Viewer(App[None]):
 
     def _show(self) -> None:
         stop = self.stop
-        sockets = self.query_one(Sockets)
+        sockets = self.below.query_one(Sockets)
         stretch = self._stretches.find(stop.sample)
         if stretch is None:
             sockets.outdate()
@@ -167,7 +188,7 @@ class Viewer(App[None]):
         if stretch is None or (not self.following and self._stretches.wanted(stop.sample)):
             self._read_ahead()
         mark = None if self.mark is None else self.timeline[self.mark].time_us
-        self.query_one(TimeBar).point(stop.time_us, mark)
+        self.below.query_one(TimeBar).point(stop.time_us, mark)
         self._tell()
         if stop.sample.began_us not in self._happened:
             self._ask_happened()
@@ -186,7 +207,7 @@ class Viewer(App[None]):
     @work(exclusive=True, group="happened")
     async def _ask_happened(self) -> None:
         """Ask what happened, once the cursor stands still: it takes longer than a step."""
-        await asyncio.sleep(_STILL_S)
+        await asyncio.sleep(0 if self.following else _STILL_S)
         sample = self.stop.sample
         number = self.timeline.number_of(sample)
         # What was before the first sample is not known; what is told of its time is.
@@ -196,7 +217,7 @@ class Viewer(App[None]):
 
     def _tell(self) -> None:
         """Write what stands around the table."""
-        stop, sockets, zone = self.stop, self.query_one(Sockets), self.source.zone
+        stop, sockets, zone = self.stop, self.below.query_one(Sockets), self.source.zone
         told = [self._notice] if self._notice else []
         if self._stretches.find(stop.sample) is None:
             told.append("reading ...")
@@ -207,7 +228,7 @@ class Viewer(App[None]):
         more += [] if self._filter is None else [f"filter: {terminal(self._filter.text)} (Esc: none)"]
         if self.mark is not None:
             more.append(f"mark: {timetext.clock(self.timeline[self.mark].time_us, zone)}")
-        happened = self.query_one("#happened", Static)
+        happened = self.below.query_one("#happened", Static)
         found = self._happened.get(stop.sample.began_us)
         for name, text in (
             ("#where", panels.where(self.source, stop, sockets.table, following=self.following)),
@@ -216,7 +237,7 @@ class Viewer(App[None]):
             ("#happened", panels.happened(found, stop, zone, happened.size, is_first=self.place == 0)),
             ("#keys", panels.hints(self.size.width)),
         ):
-            self.query_one(name, Static).update(text)
+            self.below.query_one(name, Static).update(text)
 
     # Time
 
@@ -239,7 +260,7 @@ class Viewer(App[None]):
     async def action_change(self, by: int) -> None:
         """Go to the next change of what is selected, or the one before."""
         self.following = False
-        subject = self.query_one(Sockets).subject
+        subject = self.below.query_one(Sockets).subject
         if subject is None:
             self.go(self.place, "nothing is selected")
             return
@@ -252,7 +273,7 @@ class Viewer(App[None]):
 
     def action_jump(self) -> None:
         """Ask for a time."""
-        self.query_one(Prompt).ask(_JUMP, "", "10:32  10:32:05.250  start+30s  end-10s  5m ago")
+        self.below.query_one(Prompt).ask(_JUMP, "", "10:32  10:32:05.250  start+30s  end-10s  5m ago")
 
     def on_time_bar_clicked(self, message: TimeBar.Clicked) -> None:
         """Go to the moment that was clicked on."""
@@ -261,7 +282,7 @@ class Viewer(App[None]):
 
     def action_zoom(self, by: int) -> None:
         """Show less of the time in the bar, or more."""
-        self.query_one(TimeBar).zoom(by)
+        self.below.query_one(TimeBar).zoom(by)
 
     def action_mark(self) -> None:
         """Mark this moment."""
@@ -270,9 +291,17 @@ class Viewer(App[None]):
 
     # Sockets
 
+    def action_row(self, by: int) -> None:
+        """Select another line."""
+        self.below.query_one(Sockets).move(by)
+
+    def action_rows(self, by: int) -> None:
+        """Select a line a screen further."""
+        self.below.query_one(Sockets).page(by)
+
     def action_filter(self) -> None:
         """Ask for a filter."""
-        self.query_one(Prompt).ask(_FILTER, self._filter.text if self._filter else "", FORMS)
+        self.below.query_one(Prompt).ask(_FILTER, self._filter.text if self._filter else "", FORMS)
 
     def action_unfilter(self) -> None:
         """Show all sockets again."""
@@ -281,7 +310,7 @@ class Viewer(App[None]):
 
     async def on_prompt_answered(self, message: Prompt.Answered) -> None:
         """Take a filter or a time; what is none is asked for again."""
-        prompt = self.query_one(Prompt)
+        prompt = self.below.query_one(Prompt)
         try:
             if message.kind == _FILTER:
                 self._filter = Filter(message.text) if message.text.strip() else None
@@ -297,12 +326,12 @@ class Viewer(App[None]):
         self.on_prompt_left()
         self.go(place)
         if message.kind == _FILTER:
-            self.query_one(Sockets).choose()
+            self.below.query_one(Sockets).choose()
 
     def on_prompt_left(self) -> None:
         """Go back to the table."""
-        self.query_one(Prompt).done()
-        self.query_one(Sockets).focus()
+        self.below.query_one(Prompt).done()
+        self.screen.set_focus(self.below.query_one(Sockets))
 
     def on_sockets_chosen(self) -> None:
         """Tell of another socket."""
@@ -312,7 +341,7 @@ class Viewer(App[None]):
 
     def action_life(self) -> None:
         """Show the whole life of the selected socket."""
-        sockets = self.query_one(Sockets)
+        sockets = self.below.query_one(Sockets)
         if sockets.table is None or sockets.subject is None:
             return
         pid = None if sockets.place is None else sockets.table.line(sockets.place).row.pid
@@ -332,6 +361,10 @@ class Viewer(App[None]):
             lines = texts.event_lines(happened.rows, self.source.zone)
             title = f"Since the sample before: {texts.summary(happened)}"
             self.push_screen(Reading(title, "\n".join(lines)))
+
+    def action_leave(self) -> None:
+        """End it."""
+        self.exit()
 
     def action_help(self) -> None:
         """Show the keys."""
@@ -383,7 +416,7 @@ class Viewer(App[None]):
             for one in self._found
             if one.host == self.source.host and (moment := timetext.from_datetime(one.not_after))
         ]
-        self.query_one(TimeBar).found(marks)
+        self.below.query_one(TimeBar).found(marks)
         self._tell()
         if isinstance(self.screen, Findings):
             self.screen.fill(self._shown_findings() or [])
@@ -393,7 +426,7 @@ class Viewer(App[None]):
         assert self._aside is not None  # noqa: S101 - opened before
         counts = await self._asked_aside.ask(self._aside.density)
         self._gaps = await self._asked_aside.ask(self._aside.gaps)
-        self.query_one(TimeBar).know(counts, [(gap.first_us, gap.last_us) for gap in self._gaps])
+        self.below.query_one(TimeBar).know(counts, [(gap.first_us, gap.last_us) for gap in self._gaps])
         self._tell()
 
     # Following

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import duckdb
 import numpy as np
 
 from sockrec.catalog import open_catalog, times
@@ -203,7 +205,9 @@ class Source:
 
     def interrupt(self) -> None:
         """End what is being asked now."""
-        self.catalog.interrupt()
+        # Where the capture is just being opened anew nothing is being asked.
+        with suppress(duckdb.ConnectionException):
+            self.catalog.interrupt()
 
     def close(self) -> None:
         """Let the capture go."""

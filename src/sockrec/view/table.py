@@ -146,7 +146,9 @@ def _blocks(stretch: Stretch) -> Ints:
     blocks = []
     for first in firsts.tolist():
         protocol, family, state = (column.of(first) for column in columns)
-        block = block_of(NetstatRow(protocol, family, "", 0, "", int(stretch.remote_port[first]), state), FLAGS)
+        block = block_of(
+            NetstatRow(protocol, family, "", 0, "", int(stretch.remote_port[first]), state), FLAGS
+        )
         blocks.append(-1 if block is None else block)
     numbers: Ints = np.array(blocks, dtype=np.int64)[kind]
     return numbers

@@ -23,7 +23,7 @@ class Prompt(Vertical):
     Prompt { height: 2; display: none; }
     Prompt Input { height: 1; border: none; padding: 0; background: ansi_default; }
     """
-    BINDINGS: ClassVar = [Binding("escape", "leave", show=False)]
+    BINDINGS: ClassVar = [Binding("escape", "leave", priority=True)]
 
     class Answered(Message):
         """Something was typed, for what is asked for: `kind` as given to `ask`."""
@@ -55,7 +55,8 @@ class Prompt(Vertical):
             Text(f"{kind}: {forms}", styles.FAINT, no_wrap=True, overflow="ellipsis")
         )
         self.display = True
-        line.focus()
+        # At once: what is typed next is meant for it.
+        self.screen.set_focus(line)
 
     def refuse(self, why: str) -> None:
         """Say what was wrong, and go on asking."""

@@ -34,7 +34,7 @@ def _broken(line: str, room: int) -> str:
 class Overlay(ModalScreen[int | None]):
     """What all of them share: a title, a line that says how to leave, and Escape and q that do."""
 
-    BINDINGS: ClassVar = [Binding("escape,q", "close", show=False)]
+    BINDINGS: ClassVar = [Binding("escape,q", "close")]
     DEFAULT_CSS: ClassVar = """
     Overlay, Overlay:ansi { background: ansi_default; }
     Overlay .title { height: 1; text-style: bold; }
@@ -117,6 +117,7 @@ class Findings(Overlay):
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(self._options())
+        options.highlighted = 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Return which was chosen."""

@@ -9,7 +9,6 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
-from textual.binding import Binding
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -41,14 +40,6 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
     """netstat's table with a cursor, which stays on its socket wherever that stands."""
 
     DEFAULT_CSS: ClassVar = "Sockets { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }"
-    BINDINGS: ClassVar = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("space", "page(1)", show=False),
-        Binding("b", "page(-1)", show=False),
-        Binding("g", "move(-1000000000)", show=False),
-        Binding("G", "move(1000000000)", show=False),
-    ]
 
     class Chosen(Message):
         """Another line has the cursor."""
@@ -89,7 +80,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         if self.table is not None and len(self.table) and not self._is_there:
             self._place = 0
             self._is_there = True
-            self.action_move(0)
+            self.move(0)
 
     def outdate(self) -> None:
         """Show what is there as of another moment."""
@@ -102,7 +93,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         self._is_there = found is not None
         self._place = found if found is not None else max(0, min(self._place, len(self.table) - 1))
 
-    def action_move(self, by: int) -> None:
+    def move(self, by: int) -> None:
         """Move the cursor by some lines."""
         if self.table is None or not len(self.table):
             return
@@ -115,9 +106,9 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
         self.post_message(self.Chosen())
 
-    def action_page(self, by: int) -> None:
+    def page(self, by: int) -> None:
         """Move the cursor by a screen."""
-        self.action_move(by * max(2, self.size.height - 1))
+        self.move(by * max(2, self.size.height - 1))
 
     def _reveal(self) -> None:
         self.scroll_to_region(Region(0, self._place, 1, 1), animate=False, immediate=True)
@@ -128,7 +119,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         if self.table is not None and place < len(self.table):
             self._place = place
             self._is_there = True
-            self.action_move(0)
+            self.move(0)
 
     def on_resize(self) -> None:
         """Take the widths anew."""

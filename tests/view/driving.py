@@ -28,6 +28,9 @@ _NAMES = {
 _NAMES |= {"+": "plus", "-": "minus", ":": "colon", "_": "underscore", "[": "left_square_bracket"}
 _NAMES |= {"]": "right_square_bracket"}
 
+# Where Textual's screenshots have the first line, and how far they have lines and cells apart.
+_FIRST_Y, _LINE_HEIGHT, _CELL_WIDTH = 20, 24.4, 12.2
+
 
 class Screen:
     """The viewer at work: keys in, lines of text out."""
@@ -68,14 +71,15 @@ class Screen:
     def lines(self) -> list[str]:
         """Return the lines on the screen."""
         svg = self.viewer.export_screenshot(simplify=True)
-        rows: dict[float, list[tuple[float, str]]] = {}
+        rows: dict[int, list[tuple[float, str]]] = {}
         for x, y, text in _TEXT.findall(svg):
-            rows.setdefault(float(y), []).append((float(x), html.unescape(text).replace("\xa0", " ")))
+            row = round((float(y) - _FIRST_Y) / _LINE_HEIGHT)
+            rows.setdefault(row, []).append((float(x), html.unescape(text).replace("\xa0", " ")))
         found = []
-        for y in sorted(rows):
+        for row in range(max(rows) + 1):
             line = ""
-            for x, text in sorted(rows[y]):
-                line = line.ljust(round(x / 12.2)) + text
+            for x, text in sorted(rows.get(row, [])):
+                line = line.ljust(round(x / _CELL_WIDTH)) + text
             found.append(line.rstrip())
         return found
 

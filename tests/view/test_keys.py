@@ -32,6 +32,7 @@ def _rows(lines: list[str]) -> list[str]:
 def test_left_and_right_go_by_sample_page_by_minute_home_and_end_to_the_edges() -> None:
     async def script(screen: Screen) -> None:
         assert "sample 1 of 79" in screen.lines()[0]
+        assert screen.lines()[5].split()[:3] == ["Proto", "Recv-Q", "Send-Q"]
         assert "sample 3 of 79" in (await screen.press("right", "right"))[0]
         lines = await screen.press("left")
         assert "sample 2 of 79" in lines[0]

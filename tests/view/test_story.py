@@ -1,4 +1,4 @@
-"""An incident told by the terminal view alone, by keys: which service died when and why, what clients saw, what else."""
+"""An incident told by the view alone, by keys: which service died when and why, and what clients saw."""
 
 from __future__ import annotations
 

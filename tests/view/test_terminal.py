@@ -143,7 +143,9 @@ def test_live_records_and_follows_and_ends_the_recording(netns: Namespace, tmp_p
         terminal.wait_for("tcp 10.0.0.5:7071 is not in this table")
         assert "following" in terminal.screen()
         # Going back stays there, while it goes on being recorded.
-        terminal.keys("p")
+        terminal.keys("p", "p")
+        terminal.wait_for("listening tcp 10.0.0.5:7071")
+        terminal.keys("n")
         terminal.wait_for("stopped listening tcp 10.0.0.5:7071")
         assert "following" not in terminal.screen()
         terminal.keys("F")

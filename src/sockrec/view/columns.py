@@ -17,7 +17,7 @@ _RIGHT: Final = (False, True, True, False, False, False, False)
 # netstat's own widths, where there is room for them.
 _USUAL: Final = (5, 6, 6, 23, 23, 11, 20)
 _LOCAL, _REMOTE, _PROGRAM = 3, 4, 6
-_LEAST_PROGRAM: Final = 16
+_LEAST_PROGRAM: Final = 12
 _LEAST_ADDRESS: Final = 10
 # On less than the usual 80 columns the state counts more than the program's name.
 _NARROW: Final = 75
@@ -50,8 +50,8 @@ def widths(longest: Sequence[int], room: int) -> tuple[int, ...]:
     over = _taken(found) - room
     for column, least in (
         (_PROGRAM, max(_LEAST_PROGRAM, longest[_PROGRAM])),
-        (_LOCAL, max(len(TITLES[_LOCAL]), longest[_LOCAL])),
-        (_REMOTE, max(len(TITLES[_REMOTE]), longest[_REMOTE])),
+        (_LOCAL, max(_LEAST_ADDRESS, longest[_LOCAL])),
+        (_REMOTE, max(_LEAST_ADDRESS, longest[_REMOTE])),
         (_PROGRAM, _LEAST_PROGRAM),
         (0, 4),
         (_PROGRAM, _SHORTEST_PROGRAM if room < _NARROW else _LEAST_PROGRAM),

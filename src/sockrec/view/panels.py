@@ -68,7 +68,7 @@ def unknown(stop: Stop, gaps: Iterable[Gap], zone: tzinfo) -> list[str]:
 def notices(told: list[str], more: list[str]) -> Text:
     """Return the line of what must not be missed, and what is set."""
     text = _text().append("; ".join(told), styles.WARNING)
-    return text.append(("  " if told and more else "") + "  ".join(more), styles.CHANGED)
+    return text.append((" | " if told and more else "") + "  ".join(more), styles.CHANGED)
 
 
 def detail(source: Source, stop: Stop, sockets: Sockets) -> Text:

@@ -54,7 +54,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         self._longest = [0] * len(columns.TITLES)
         self._cells: dict[int, tuple[tuple[str, ...], str]] = {}
         self._is_there = False
-        self.wide: tuple[int, ...] = columns.widths(self._longest, 100)
+        self.wide: tuple[int, ...] = ()
 
     @property
     def place(self) -> int | None:

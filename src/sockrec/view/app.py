@@ -44,6 +44,7 @@ _FOLLOWED: Final = 20
 _LEAST_POLL_S: Final = 0.25
 _FIRST_PICTURE_S: Final = 0.2
 _STILL_S: Final = 0.12
+_REPAINT_S: Final = 0.25
 _TALL: Final = 32
 # How often it is asked anew how much changed when, while following.
 _KNOWN_AGAIN_S: Final = 10
@@ -153,6 +154,8 @@ class Viewer(App[None]):
         """Give what happened more lines where there is room for them."""
         self.below.query_one("#happened").styles.height = 9 if event.size.height >= _TALL else 5
         self.call_after_refresh(self._tell)
+        # A picture of the old size, still on its way, breaks its lines on a smaller terminal and scrolls it.
+        self.set_timer(_REPAINT_S, lambda: self.screen.refresh())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:  # noqa: ARG002 - Textual's
         """Leave the keys to what is being typed, or laid over the table; Ctrl-C always ends it."""

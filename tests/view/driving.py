@@ -48,9 +48,10 @@ class Screen:
 
     async def _until(self, counts: Callable[[str], bool]) -> None:
         await self._pilot.pause()
-        if busy := [worker for worker in self.viewer.workers if counts(worker.group)]:
+        # What one of them is done with may begin another.
+        while busy := [worker for worker in self.viewer.workers if counts(worker.group)]:
             await self.viewer.workers.wait_for_complete(busy)
-        await self._pilot.pause()
+            await self._pilot.pause()
 
     async def press(self, *keys: str) -> list[str]:
         """Press keys, by Textual's names; return the lines that then stand on the screen."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import duckdb
 from textual import work
-from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
@@ -18,13 +17,14 @@ from sockrec.render.escape import terminal
 from sockrec.view import bar, panels, texts
 from sockrec.view.background import Background
 from sockrec.view.filter import FORMS, Filter
-from sockrec.view.keys import HELP
+from sockrec.view.keys import KEYS
+from sockrec.view.overlays import Overlays
 from sockrec.view.source import Source
 from sockrec.view.stretches import Stretches
 from sockrec.view.table import Table
 from sockrec.view.widgets import styles
 from sockrec.view.widgets.prompt import Prompt
-from sockrec.view.widgets.screens import Findings, Reading
+from sockrec.view.widgets.screens import Findings
 from sockrec.view.widgets.sockets import Sockets, Titles
 from sockrec.view.widgets.timebar import TimeBar
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual import events
+    from textual.app import ComposeResult
     from textual.screen import Screen
 
     from sockrec.query.findings import Finding
@@ -51,7 +52,7 @@ _KNOWN_AGAIN_S: Final = 10
 _FILTER, _JUMP = "filter", "jump to"
 
 
-class Viewer(App[None]):
+class Viewer(Overlays):
     """Shows the sockets of a capture at the cursor's moment.
 
     `at_us` is where the cursor begins, None at the last sample; `follow` stays at the newest one. `problem`
@@ -61,39 +62,7 @@ class Viewer(App[None]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = False
     # All with priority, so that keys act in the order in which they were pressed.
-    BINDINGS: ClassVar = [
-        Binding(key, action, priority=True)
-        for key, action in (
-            ("left", "step(-1)"),
-            ("right", "step(1)"),
-            ("pageup", "minute(-1)"),
-            ("pagedown", "minute(1)"),
-            ("home", "edge(0)"),
-            ("end", "edge(-1)"),
-            ("n", "change(1)"),
-            ("p", "change(-1)"),
-            ("up", "row(-1)"),
-            ("down", "row(1)"),
-            ("g", "row(-1000000000)"),
-            ("G", "row(1000000000)"),
-            ("space", "rows(1)"),
-            ("b", "rows(-1)"),
-            ("slash", "filter"),
-            ("j", "jump"),
-            ("enter", "life"),
-            ("m", "mark"),
-            ("d", "diff"),
-            ("f", "findings"),
-            ("e", "events"),
-            ("F", "follow"),
-            ("plus,equals_sign", "zoom(1)"),
-            ("minus", "zoom(-1)"),
-            ("question_mark", "help"),
-            ("escape", "unfilter"),
-            ("q", "leave"),
-            ("ctrl+c", "quit"),
-        )
-    ]
+    BINDINGS: ClassVar = [Binding(key, action, priority=True) for key, action in KEYS]
 
     def __init__(
         self,
@@ -340,69 +309,11 @@ class Viewer(App[None]):
         """Tell of another socket."""
         self._tell()
 
-    # What is laid over it
-
-    def action_life(self) -> None:
-        """Show the whole life of the selected socket."""
-        sockets = self.below.query_one(Sockets)
-        if sockets.table is None or sockets.subject is None:
-            return
-        pid = None if sockets.place is None else sockets.table.line(sockets.place).row.pid
-        subject, at_us = sockets.subject, self.stop.sample.ended_us
-        self._read(texts.name(subject), lambda: texts.life(self.source, subject, at_us, pid))
-
-    def action_diff(self) -> None:
-        """Show what is not as it was at the mark."""
-        before, after = sorted((self.mark or 0, self.place))
-        title = "Since the mark" if self.mark is not None else "Since the first sample (m marks another)"
-        samples = self.timeline[before].sample, self.timeline[after].sample
-        self._read(title, lambda: texts.difference(self.source, *samples))
-
-    def action_events(self) -> None:
-        """Show all that happened since the sample before."""
-        if (happened := self._happened.get(self.stop.sample.began_us)) is not None:
-            lines = texts.event_lines(happened.rows, self.source.zone)
-            title = f"Since the sample before: {texts.summary(happened)}"
-            self.push_screen(Reading(title, "\n".join(lines)))
+    # What takes longer
 
     def action_leave(self) -> None:
         """End it."""
         self.exit()
-
-    def action_help(self) -> None:
-        """Show the keys."""
-        self.push_screen(Reading("Keys", HELP))
-
-    @work(exclusive=True, group="read")
-    async def _read(self, title: str, text: Callable[[], str]) -> None:
-        screen = Reading(title, "reading ...")
-        await self.push_screen(screen)
-        try:
-            screen.fill(await self._asked.ask(text))
-        except (SockrecError, duckdb.Error) as error:
-            screen.fill(texts.problem(error))
-
-    def action_findings(self) -> None:
-        """Show what was found, and go to the moment of the one chosen."""
-
-        def chosen(number: int | None) -> None:
-            if number is not None and self._found is not None:
-                self._go_to(self._found[number])
-
-        self._findings = Findings(self._shown_findings())
-        self.push_screen(self._findings, chosen)
-
-    def _shown_findings(self) -> list[tuple[str, str]] | None:
-        if self._found is None:
-            return None
-        width = self.size.width - 6
-        return [(one.severity, texts.finding(one, self.source.zone, width)) for one in self._found]
-
-    def _go_to(self, finding: Finding) -> None:
-        """Go to the first sample that shows what was found."""
-        self.following = False
-        place = self.timeline.shows(timetext.from_datetime(finding.not_after))
-        self.go(place, f"{finding.severity}: {terminal(finding.title)}")
 
     @work(group="aside")
     async def _look_aside(self) -> None:

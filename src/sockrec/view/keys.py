@@ -4,6 +4,38 @@ from __future__ import annotations
 
 from typing import Final
 
+KEYS: Final = (
+    ("left", "step(-1)"),
+    ("right", "step(1)"),
+    ("pageup", "minute(-1)"),
+    ("pagedown", "minute(1)"),
+    ("home", "edge(0)"),
+    ("end", "edge(-1)"),
+    ("n", "change(1)"),
+    ("p", "change(-1)"),
+    ("up", "row(-1)"),
+    ("down", "row(1)"),
+    ("g", "row(-1000000000)"),
+    ("G", "row(1000000000)"),
+    ("space", "rows(1)"),
+    ("b", "rows(-1)"),
+    ("slash", "filter"),
+    ("j", "jump"),
+    ("enter", "life"),
+    ("m", "mark"),
+    ("d", "diff"),
+    ("f", "findings"),
+    ("e", "events"),
+    ("F", "follow"),
+    ("plus,equals_sign", "zoom(1)"),
+    ("minus", "zoom(-1)"),
+    ("question_mark", "help"),
+    ("escape", "unfilter"),
+    ("q", "leave"),
+    ("ctrl+c", "quit"),
+)
+"""Keys by Textual's names, and the actions of the viewer that they are for."""
+
 HINTS: Final = (
     "←→ step",
     "n/p change",

@@ -14,7 +14,7 @@ test: setup lint types contracts unit ## Lint, types, import contracts, tests, n
 
 setup: .venv/ready ## Make .venv and install what is missing (Debian packages when root)
 	@missing=; \
-	for pair in ip:iproute2 ss:iproute2 netstat:net-tools nginx:nginx-light wrk:wrk strace:strace systemd-analyze:systemd setpriv:util-linux chromium:chromium; do \
+	for pair in ip:iproute2 ss:iproute2 netstat:net-tools nginx:nginx-light wrk:wrk strace:strace systemd-analyze:systemd setpriv:util-linux chromium:chromium tmux:tmux; do \
 		PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \

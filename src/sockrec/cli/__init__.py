@@ -37,6 +37,7 @@ def make_app() -> typer.Typer:
         top,
         traffic,
         verify,
+        view,
         when,
     )
     from sockrec.version import __version__
@@ -77,6 +78,7 @@ def make_app() -> typer.Typer:
         top,
         replay,
         report,
+        view,
         sql,
         info,
         verify,

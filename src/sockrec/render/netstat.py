@@ -8,7 +8,7 @@ names that processes or captures bring along are printed as `?` (see `names.prin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from sockrec.model import states
 from sockrec.model.addresses import IPV4_ANY, IPV6_ANY
@@ -28,16 +28,18 @@ _CMDLINE_CUT: Final = 511
 
 _HEADER: Final = "Proto Recv-Q Send-Q Local Address           Foreign Address         State      "
 _V4_MAPPED: Final = "::ffff:"
-_BLOCKS: Final = (
-    # protocol, its name in netstat, the services database its ports are looked up in
-    ("tcp", "tcp", "tcp"),
-    ("sctp", "sctp", "sctp"),
-    ("udp", "udp", "udp"),
-    ("udplite", "udpl", "udp"),
-    ("raw", "raw", "raw"),
-)
-PROTOCOLS: Final = tuple(protocol for protocol, _, _ in _BLOCKS)
+# In the order of netstat's blocks: its name of the protocol, and the services database of its ports.
+_NAMES: Final = {
+    "tcp": ("tcp", "tcp"),
+    "sctp": ("sctp", "sctp"),
+    "udp": ("udp", "udp"),
+    "udplite": ("udpl", "udp"),
+    "raw": ("raw", "raw"),
+}
+PROTOCOLS: Final = tuple(_NAMES)
 """In the order of their blocks."""
+_FAMILIES: Final = ("inet", "inet6")
+_PLACES: Final = {name: 4 * place for place, name in enumerate(_NAMES)}
 _DATAGRAM_TIMERS: Final = {"on": "on1", "keepalive": "on2", "timewait": "unkn-3", "probe": "unkn-4"}
 
 
@@ -59,7 +61,7 @@ def shown_address(address: str) -> str:
 
 def shown_protocol(protocol: str, family: str) -> str:
     """Return netstat's name of a protocol and family: `tcp6`, `udpl`."""
-    name = next((shown for known, shown, _ in _BLOCKS if known == protocol), printable(protocol))
+    name = _NAMES[protocol][0] if protocol in _NAMES else printable(protocol)
     return name + ("6" if family == "inet6" and protocol != "sctp" else "")
 
 
@@ -84,7 +86,17 @@ def program_column(pid: int | None, argv0: str) -> str:
     return cut(f"{pid}/{printable(name)}", _PROGRAM_CUT)
 
 
-class _Printer:
+class Cells(NamedTuple):
+    """What stands in the columns of a socket's line between and behind its queues."""
+
+    protocol: str
+    local: str
+    remote: str
+    state: str
+    program: str
+
+
+class Printer:
     """Prints rows under one set of flags and names; remembers what it has worked out before."""
 
     def __init__(self, flags: NetstatFlags, names: Names) -> None:
@@ -120,18 +132,16 @@ class _Printer:
             name = self._ports[key] = cut(self._names.port(port, database), _PORT_CUT)
         return name
 
-    def endpoint(self, address: str, port: int, database: str) -> str:
-        """Return address:port, cut unless `-W`, filled up to the column."""
+    def _endpoint(self, address: str, port: int, database: str) -> str:
+        """Return address:port, cut unless `-W`."""
         host, service = self._host(address), self._port(port, database)
         host_length, service_length = byte_length(host), byte_length(service)
         if self._flags.wide:
-            text = cut(f"{host}:{service}", _WIDE_CUT)
-        elif host_length + service_length > _ADDRESS_CUT:
+            return cut(f"{host}:{service}", _WIDE_CUT)
+        if host_length + service_length > _ADDRESS_CUT:
             service_length = min(service_length, _ADDRESS_CUT - 4)
-            text = f"{cut(host, _ADDRESS_CUT - service_length)}:{cut(service, service_length)}"
-        else:
-            text = f"{host}:{service}"
-        return pad(text, _ADDRESS_WIDTH)
+            return f"{cut(host, _ADDRESS_CUT - service_length)}:{cut(service, service_length)}"
+        return f"{host}:{service}"
 
     def suffix(self, row: NetstatRow, timer: str) -> str:
         """Return the columns of -e, -p and -o."""
@@ -155,40 +165,58 @@ class _Printer:
             program = self._programs[key] = program_column(row.pid, row.argv0)
         return program
 
-    def line(self, row: NetstatRow, name: str, database: str) -> str:
-        """Return the line of a TCP, UDP, UDP-Lite or raw socket."""
-        local = self.endpoint(row.local_address, row.local_port, database)
-        remote = self.endpoint(row.remote_address, row.remote_port, database)
+    def line(self, row: NetstatRow) -> str:
+        """Return the line of a socket."""
+        if row.protocol == "sctp":
+            return self._sctp_line(row)
+        cells = self.cells(row)
         timer = row.timer
-        state, retransmits = shown_state(row.protocol, row.state), row.retransmits
         if row.protocol != "tcp":
-            retransmits = 0
             timer = _DATAGRAM_TIMERS.get(timer, timer)
         seconds = 0.0 if timer == "off" else row.timer_seconds
+        retransmits = row.retransmits if row.protocol == "tcp" else 0
         timers = (
             f"{printable(timer)} ({seconds:2.2f}/{retransmits}/{row.probes})" if self._flags.timers else ""
         )
         return (
-            f"{name:<5s} {row.recv_q:6d} {row.send_q:6d} {local} {remote} {state:<11s}"
+            f"{cells.protocol:<5s} {row.recv_q:6d} {row.send_q:6d}"
+            f" {pad(cells.local, _ADDRESS_WIDTH)} {pad(cells.remote, _ADDRESS_WIDTH)} {cells.state:<11s}"
             f"{self.suffix(row, timers)}\n"
         )
 
-    def sctp_line(self, row: NetstatRow) -> str:
-        """Return the line of an SCTP endpoint or association; ports have no names, nothing is cut."""
+    def cells(self, row: NetstatRow) -> Cells:
+        """Return what stands in the columns of a socket's line, not filled up."""
+        name, state = shown_protocol(row.protocol, row.family), shown_state(row.protocol, row.state)
+        if row.protocol == "sctp":
+            local, remote = (
+                self._sctp_endpoint(*end)
+                for end in ((row.local_address, row.local_port), (row.remote_address, row.remote_port))
+            )
+            return Cells(name, local, "" if _is_sctp_endpoint(row) else remote, state, self._program(row))
+        database = _NAMES[row.protocol][1]
+        return Cells(
+            name,
+            self._endpoint(row.local_address, row.local_port, database),
+            self._endpoint(row.remote_address, row.remote_port, database),
+            state,
+            self._program(row),
+        )
+
+    def _sctp_endpoint(self, address: str, port: int) -> str:
+        """Return address:port as SCTP's lines have it; ports have no names, nothing is cut."""
         flags = self._flags
         numeric = flags.numeric_hosts or flags.numeric_ports or flags.numeric_users or flags.symbolic
+        host = cut(self._named_host(address, numeric), _SCTP_ADDRESS_CUT)
+        return f"{host}:{cut(str(port) if port else '*', _SCTP_PORT_CUT)}"
 
-        def endpoint(address: str, port: int) -> str:
-            host = cut(self._named_host(address, numeric), _SCTP_ADDRESS_CUT)
-            return f"{host}:{cut(str(port) if port else '*', _SCTP_PORT_CUT)}"
-
-        local = endpoint(row.local_address, row.local_port)
+    def _sctp_line(self, row: NetstatRow) -> str:
+        """Return the line of an SCTP endpoint or association."""
+        cells = self.cells(row)
         if _is_sctp_endpoint(row):
-            start = f"sctp                {pad(local, 47)}"
+            start = f"sctp                {pad(cells.local, 47)}"
         else:
-            remote = endpoint(row.remote_address, row.remote_port)
-            start = f"sctp  {row.recv_q:6d} {row.send_q:6d} {pad(local, 23)} {pad(remote, 23)}"
-        return f"{start} {printable(row.state):<11s}{self.suffix(row, '')}\n"
+            start = f"sctp  {row.recv_q:6d} {row.send_q:6d} {pad(cells.local, 23)} {pad(cells.remote, 23)}"
+        return f"{start} {cells.state:<11s}{self.suffix(row, '')}\n"
 
 
 def _is_sctp_endpoint(row: NetstatRow) -> bool:
@@ -205,6 +233,21 @@ def _is_shown(row: NetstatRow, flags: NetstatFlags) -> bool:
     if row.protocol == "sctp":
         return flags.all or flags.listening == _is_sctp_endpoint(row)
     return flags.all or flags.listening == (row.remote_address in (IPV4_ANY, IPV6_ANY))
+
+
+def block_of(row: NetstatRow, flags: NetstatFlags) -> int | None:
+    """Return the number of the block that netstat prints a socket in, in their order; None if it does not.
+
+    SCTP comes as endpoints, then associations, both families in each, as /proc/net/sctp has them. netstat
+    looks for IPv6 ones in a file that no kernel has, so `-6` alone shows none.
+    """
+    if row.protocol not in _NAMES or row.family not in _FAMILIES or not getattr(flags, row.protocol):
+        return None
+    family = "inet" if row.protocol == "sctp" else row.family
+    if not getattr(flags, family) or not _is_shown(row, flags):
+        return None
+    later = row.protocol == "sctp" and not _is_sctp_endpoint(row)
+    return _PLACES[row.protocol] + 2 * later + _FAMILIES.index(row.family)
 
 
 def header(flags: NetstatFlags) -> str:
@@ -227,38 +270,14 @@ def netstat_lines(rows: Iterable[NetstatRow], flags: NetstatFlags, names: Names)
     """
     if not flags.titled:
         return
-    blocks: dict[tuple[str, str], list[NetstatRow]] = {}
+    blocks: dict[int, list[NetstatRow]] = {}
     for row in rows:
-        if _is_shown(row, flags):
-            blocks.setdefault((row.protocol, row.family), []).append(row)
+        if (block := block_of(row, flags)) is not None:
+            blocks.setdefault(block, []).append(row)
     yield header(flags)
-    printer = _Printer(flags, names)
-    wanted = {name for name in ("tcp", "sctp", "udp", "udplite", "raw") if getattr(flags, name)}
-    families = [family for family in ("inet", "inet6") if getattr(flags, family)]
-    for protocol, name, database in _BLOCKS:
-        if protocol not in wanted:
-            continue
-        if protocol == "sctp":
-            yield from _sctp_lines(blocks, flags, printer)
-            continue
-        for family in families:
-            shown = name + ("6" if family == "inet6" else "")
-            for row in blocks.get((protocol, family), ()):
-                yield printer.line(row, shown, database)
-
-
-def _sctp_lines(
-    blocks: dict[tuple[str, str], list[NetstatRow]], flags: NetstatFlags, printer: _Printer
-) -> Iterator[str]:
-    """Yield SCTP lines: endpoints, then associations; both families, as /proc/net/sctp has them.
-
-    netstat looks for IPv6 ones in a file that no kernel has, so `-6` alone shows none.
-    """
-    if not flags.inet:
-        return
-    rows = blocks.get(("sctp", "inet"), []) + blocks.get(("sctp", "inet6"), [])
-    for row in sorted(rows, key=_is_sctp_endpoint, reverse=True):
-        yield printer.sctp_line(row)
+    printer = Printer(flags, names)
+    for block in sorted(blocks):
+        yield from map(printer.line, blocks[block])
 
 
 def netstat_text(rows: Iterable[NetstatRow], flags: NetstatFlags, names: Names) -> bytes:

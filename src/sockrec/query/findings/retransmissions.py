@@ -75,14 +75,14 @@ WITH who AS (
     WHERE c.peer IS NOT NULL OR w.peer IS NOT NULL
 ), peers AS (
     SELECT host, peer, nullif(regexp_extract(peer, '^(\\d+\\.\\d+\\.\\d+)\\.\\d+$', 1), '') AS net,
-        sum(segments)::BIGINT AS segments, sum(again)::BIGINT AS again, count(*) AS connections,
+        sum(segments) AS segments, sum(again) AS again, count(*) AS connections,
         count(*) FILTER (again > 0) AS hurt, min(since) FILTER (again > 0) AS not_after,
         arg_min_null(clean, since) FILTER (again > 0) AS not_before
     FROM rises GROUP BY host, peer
 ), losing AS (
     SELECT * FROM peers WHERE again > 0 AND again * 100 >= {share} * segments
 ), networks AS (
-    SELECT host, net, sum(segments)::BIGINT AS segments, sum(again)::BIGINT AS again,
+    SELECT host, net, sum(segments) AS segments, sum(again) AS again,
         sum(connections)::BIGINT AS connections, sum(hurt)::BIGINT AS hurt,
         arg_min_null(not_before, not_after) AS not_before, min(not_after) AS not_after, count(*) AS peers
     FROM losing WHERE net IS NOT NULL GROUP BY host, net HAVING count(*) >= {peers} AND sum(again) >= {least}

@@ -42,7 +42,7 @@ WITH ends AS (
     SELECT path, rtt_us, rtt_us FROM ends JOIN far USING (host, remote_address)
 ), wide AS (
     SELECT path, max(most) - min(least) AS width FROM extremes GROUP BY path
-    HAVING max(most) >= {times} * min(least) AND width >= {rise} * 1000000
+    HAVING max(most) >= {times}e0 * min(least) AND width >= {rise} * 1000000
 )
 SELECT host, remote_address FROM far JOIN wide USING (path)
 ORDER BY width DESC, host, remote_address LIMIT {peers}
@@ -66,7 +66,7 @@ WITH varying AS (
     SELECT path, not_after, rtt_us FROM base.events JOIN varying USING (host, remote_address)
     WHERE kind = 'closed' AND protocol = 'tcp' AND rtt_us > 0 AND {ended}
 ), usual AS (
-    SELECT path, usual, greatest({times} * usual, usual + {rise} * 1000000) AS slow
+    SELECT path, usual, greatest({times}e0 * usual, usual + {rise} * 1000000) AS slow
     FROM (SELECT path, quantile_disc(rtt_us, 0.25) AS usual FROM readings GROUP BY path)
 ), suspects AS (
     SELECT DISTINCT path, part + near AS part

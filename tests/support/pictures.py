@@ -1,7 +1,8 @@
 """Pictures of commands as a terminal shows them: SVG, drawn of what the real commands print.
 
-`python -m tests.support.pictures` stores those of docs/pictures anew. They ask for no font of the network,
-and what a command printed is text in them, to be found and read aloud.
+`python -m tests.support.pictures` stores those of docs/pictures anew, and the viewer's and the page's with
+them. They ask for no font of the network, and what a command printed is text in them, to be found and read
+aloud.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import html
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +151,27 @@ def _screen(title: str, name: str, screens: Sequence[str], height: int) -> str:
     )
 
 
+def _store_others() -> None:
+    """Store the pictures of the viewer and of the page, which are not of what a command prints."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.report import pages
+    from tests.report import picture as of_page
+    from tests.view import picture as of_viewer
+
+    of_viewer.PLACE.write_text(of_viewer.drawn())
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page = pages.write_page(pages.PORT_7071, Path(folder) / "page.html")
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        tab = browser.new_page(viewport=of_page.SIZE)
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("html[data-ready=yes]")
+        of_page.PLACE.write_bytes(of_page.taken(tab))
+        browser.close()
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for stored in PICTURES:
         (FOLDER / f"{stored}.svg").write_text(drawn(stored))
+    _store_others()

@@ -6,6 +6,7 @@ import asyncio
 import html
 import re
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,4 +109,6 @@ def drive(
         finally:
             viewer.close()
 
-    asyncio.run(run())
+    # The browser of other tests has a loop of its own in the main thread, for as long as it is there.
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(asyncio.run, run()).result()

@@ -131,6 +131,8 @@ def test_findings_are_those_of_diagnose_and_lead_to_their_sockets(see: See, port
     rows = seen.rows()
     assert rows
     assert all("7071" in f"{local} {remote}" for _, _, _, local, remote, *_ in rows)
+    # What stopped listening is gone then.
+    assert not any(state == "LISTEN" for *_, state, _ in rows)
     assert seen.page.locator("#rows .flag").count() == len(rows)
     assert seen.page.locator("#sockets").evaluate("(place) => place === document.activeElement")
 
@@ -221,14 +223,14 @@ def test_all_can_be_done_by_keyboard(see: See, port_7071: Path) -> None:
     assert seen.text("#range") != before
     seen.page.keyboard.press("0")
     assert seen.text("#range") == before
-    # On to the first finding's time, and there.
+    # On to the first finding's time, and to the first sample that can show it.
     for _ in range(40):
         seen.page.keyboard.press("Tab")
         if seen.page.evaluate("() => document.activeElement.matches('#findings .time')"):
             break
     seen.page.keyboard.press("Enter")
     seen.settle()
-    assert seen.text("#at") == "06:02:26.051"
+    assert seen.text("#at") == "06:02:26.151"
 
 
 def test_a_gap_is_shaded_everywhere_and_told(see: See, host: Path, tmp_path: Path) -> None:

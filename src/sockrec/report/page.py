@@ -126,6 +126,12 @@ def _us(finding: Finding) -> int:
     return timetext.from_datetime(finding.not_after)
 
 
+def _sampled_us(scope: Scope, time_us: int) -> int:
+    """Return the first sample that can show what is so since a moment; of that itself where there is none."""
+    place = int(np.searchsorted(scope.began, time_us))
+    return int(scope.began[place]) if place < len(scope.began) else time_us
+
+
 def _seconds(scope: Scope, time_us: int) -> float:
     return (time_us - scope.first_us) / 1e6
 
@@ -150,6 +156,7 @@ def _finding(scope: Scope, finding: Finding, moments: Moments) -> dict[str, Any]
         | {
             "when": render.when(row, scope.zone),
             "at": _seconds(scope, _us(finding)),
+            "then": _seconds(scope, _sampled_us(scope, _us(finding))),
         }
     )
 

@@ -11,11 +11,11 @@ function makeFindings(facts, view, table) {
       element("span", { class: `severity ${finding.severity}` }, finding.severity),
       ` ${finding.title}`,
     );
-    const then = element("p", { class: "text" }, jump(view, finding.at, finding.when), " ");
+    const then = element("p", { class: "text" }, jump(view, finding.then, finding.when), " ");
     const count = finding.sockets.length + finding.ports.length + finding.pids.length;
     if (count) {
       const show = () => {
-        view.at(finding.at);
+        view.at(finding.then);
         table.only(true);
         byId("sockets").focus();
         byId("sockets").scrollIntoView();

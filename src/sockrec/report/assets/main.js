@@ -89,7 +89,7 @@ makeFindings(facts, view, table);
 makeLanes(facts, view, clock);
 const panels = makePanels(facts, view, clock);
 makeNotes();
-view.at(facts.findings.length ? Math.max(0, facts.findings[0].at) : view.whole);
+view.at(facts.findings.length ? Math.max(0, facts.findings[0].then) : view.whole);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", panels.redraw);

@@ -364,7 +364,10 @@ class Viewer(Overlays):
             last = self.timeline.samples[-1]
             if new:
                 heard = time.monotonic()
-                self._stretches.forget(new[0].began_us - 2 * last.interval_us)
+                # What the last samples saw may be on disk a little later than that there were samples.
+                recent = new[0].began_us - 2 * last.interval_us
+                self._stretches.forget(recent)
+                self._happened = {began: one for began, one in self._happened.items() if began < recent}
                 near = self.timeline.around(last, _FOLLOWED)
                 self._stretches.add(await self._asked.ask(self.source.stretch, near))
             elif not more:

@@ -93,8 +93,11 @@ def happened(found: Happened | None, stop: Stop, zone: tzinfo, room: Size, *, is
         return _text("the first sample: what was before is not known", styles.TITLE)
     if found is None:
         return _text("since the sample before: ...", styles.TITLE)
-    text = _text(f"since the sample before: {texts.summary(found)}", styles.TITLE)
-    lines = texts.event_lines(texts.most_telling(found.rows, max(1, room.height - 1)), zone)
+    told = texts.most_telling(found.rows, max(1, room.height - 1))
+    rest = len(found.rows) + found.more - len(told)
+    all_ = f"   e: {rest:,} more" if rest else ""
+    text = _text(f"since the sample before: {texts.summary(found)}{all_}", styles.TITLE)
+    lines = texts.event_lines(told, zone)
     if room.width < _WIDE:
         lines = [" ".join(line.split()) for line in lines]
     return _text().append_text(text).append("".join(f"\n{line}" for line in lines))

@@ -92,7 +92,7 @@ function makePanels(facts, view, clock) {
           fill: (_, n) => (figure.look === "bars" ? `var(--${figure.series[n - 1].colour})` : "transparent"),
         },
       },
-      scales: { x: { time: false, range: () => [view.low, view.high] }, y: { range: yRange } },
+      scales: { x: { time: false, range: () => [view.low, view.high] }, y: { range: figure.look === "line" ? steppedRange : yRange } },
       series: [{ label: "at", value: (_, time) => (time == null ? "–" : clock.time(time, 1)) }, ...series],
       axes: [
         {
@@ -148,6 +148,14 @@ function makePanels(facts, view, clock) {
   function placeOf(x, time) {
     const after = x.findIndex((one) => one > time);
     return after < 0 ? x.length - 1 : Math.max(0, after - 1);
+  }
+
+  // A step that began before the picture does is in it, too.
+  function steppedRange(u, low, high) {
+    const place = placeOf(u.data[0], view.low);
+    const before = u.data.slice(1).map((values) => values[place]);
+    const all = [low, high, ...before].filter((value) => value != null);
+    return all.length ? yRange(u, Math.min(...all), Math.max(...all)) : yRange(u, null, null);
   }
 
   function yRange(u, low, high) {

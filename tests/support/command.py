@@ -22,9 +22,10 @@ from tests.support import warm
 from tests.support.netns import Namespace
 
 SOCKREC = str(Path(sys.executable).parent / "sockrec")
-# A terminal's size and a user's own settings must not reach what tests compare.
 _NOT_ONLY_READING = {"record", "demo", "service", "keep", "baseline"}
-CLEAN = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "SOCKREC_CAPTURE", "TZ"}}
+# A terminal's size and a user's own settings must not reach what tests compare.
+_NOT_OURS = {"COLUMNS", "LINES", "SOCKREC_CAPTURE", "TZ"}
+CLEAN = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
 
 
 def sockrec(

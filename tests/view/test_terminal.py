@@ -97,6 +97,7 @@ def test_keys_a_resize_and_a_clean_end(terminal: Terminal) -> None:
     terminal.keys("Down", "n")
     terminal.wait_for("stopped listening tcp 10.0.0.5:7071 myapp[30351] was killed by SIGSEGV")
     terminal.resize(70, 20)
+    terminal.wait_for("Foreign Addre State")
     terminal.wait_for("sample 33 of 79")
     assert max(map(len, terminal.screen().splitlines())) <= 70
     terminal.resize(120, 30)
@@ -119,6 +120,15 @@ def test_keys_a_resize_and_a_clean_end(terminal: Terminal) -> None:
     assert terminal.told("#{cursor_flag}") == "1"
     terminal.run("printf", "aft%s", "er")
     terminal.wait_for("after")
+
+
+def test_the_terminal_is_believed_not_the_environment(terminal: Terminal) -> None:
+    """What a shell exported, or `docker exec -e` set, stays as it was when the terminal is made smaller."""
+    terminal.run("env", "LINES=24", "COLUMNS=80", SOCKREC, "view", "-C", CAPTURE)
+    terminal.wait_for("Enter life   d diff")
+    terminal.resize(70, 20)
+    terminal.wait_for("Foreign Addre State")
+    terminal.wait_for("sample 79 of 79")
 
 
 def test_ctrl_c_ends_it_too(terminal: Terminal) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Annotated
 
 import typer
@@ -62,6 +63,7 @@ def view(
         except BaseException:
             source.close()
             raise
+        _trust_the_terminal()
         try:
             viewer.run()
         finally:
@@ -71,3 +73,11 @@ def view(
         typer.echo(f"sockrec: recorded into {recorder.capture}", err=True)
     if viewer.return_code:
         raise typer.Exit(viewer.return_code)
+
+
+def _trust_the_terminal() -> None:
+    """Forget `LINES` and `COLUMNS` where the terminal tells its size: they do not change when it does."""
+    with suppress(OSError):
+        if all(os.get_terminal_size()):
+            for name in ("LINES", "COLUMNS"):
+                os.environ.pop(name, None)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -167,6 +168,11 @@ def test_a_file_is_not_overwritten_and_bad_input_is_one_line(netns: Namespace, t
         pass
     programs.end(server)
     assert sockrec("baseline", "save", "-C", capture, "-o", file).returncode == 0
+    # /dev/null, as root: a file may not take its place.
+    null = tmp_path / "null"
+    os.mknod(null, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    assert sockrec("baseline", "save", "-C", capture, "-o", null, "--force").returncode == 0
+    assert null.is_char_device()
     before = file.read_bytes()
     wrong.write_text("schema = 1\n\n[[listens]]\nprotocol = 7\n")
     into = ("save", "-C", capture, "-o")

@@ -65,7 +65,7 @@ def save(
     from sockrec.model.baseline import Baseline
     from sockrec.query.baseline import learn
     from sockrec.render import baseline_file
-    from sockrec.store import baselines
+    from sockrec.store import texts
 
     if add and (force or output is None):
         raise UsageError("--add goes with --output, and without --force")
@@ -73,7 +73,7 @@ def save(
     if output is not None and (add or not force) and os.path.lexists(output):
         if not add:
             raise UsageError(f"{output} is there: --add learns more into it, --force replaces it")
-        before = baselines.read_text(output)
+        before = texts.read(output)
         baseline_text.parse(before, str(output))
     learned = Baseline()
     for one in capture or (None,):
@@ -87,7 +87,7 @@ def save(
         return
     if before is not None:
         text = baseline_file.added(before, str(output), learned)
-    baselines.write_text(output, text)
+    texts.write(output, text)
     whole = baseline_text.parse(text, str(output))
     typer.echo(
         f"sockrec: {_safe(str(output))} has {_count(len(whole.listens), 'service')} and"

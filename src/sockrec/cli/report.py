@@ -52,18 +52,10 @@ def report(
 
 def _write(place: Path, page: str) -> None:
     """Put the page in place of a file; say on stderr how large it is."""
-    from sockrec.errors import UsageError
     from sockrec.render.escape import terminal
-    from sockrec.store import baselines
+    from sockrec.store import texts
 
-    if place.exists() and not place.is_file():
-        # A pipe or a device is written to; a file of that name must not take its place.
-        try:
-            place.write_text(page, "utf-8")
-        except OSError as error:
-            raise UsageError(f"can't write {place}: {error.strerror}") from None
-        return
-    baselines.write_text(place, page)
+    texts.write(place, page)
     typer.echo(
         f"sockrec: {terminal(str(place))} has {len(page) / 1e6:.1f} MB: open it in a browser", err=True
     )

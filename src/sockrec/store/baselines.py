@@ -1,54 +1,14 @@
-"""Baselines as files: read with the line of what is wrong, written whole or not at all."""
+"""Baselines as files: read with the line of what is wrong."""
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from sockrec.errors import UsageError
 from sockrec.model import baseline_text
 from sockrec.model.baseline import Baseline
-
-_MODE: Final = 0o644
+from sockrec.store import texts
 
 
 def read(file: Path) -> Baseline:
     """Return a baseline from its file; raises `UsageError` if it is none, with the line."""
-    return baseline_text.parse(read_text(file), str(file))
-
-
-def read_text(file: Path) -> str:
-    """Return what a file holds; raises `UsageError` if it can't be read."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"can't read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{file}, line {line}: this is no UTF-8") from None
-
-
-def write_text(file: Path, text: str) -> None:
-    """Put a text in place of a file, whole or not at all; raises `UsageError` if it can't be written.
-
-    A file that is there keeps its mode, and stays where a symlink to it leads.
-    """
-    place = Path(os.path.realpath(file))
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temporary).chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else _MODE)
-        Path(temporary).replace(place)
-    except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
-        raise UsageError(f"can't write {file}: {error.strerror}") from None
+    return baseline_text.parse(texts.read(file), str(file))

@@ -37,13 +37,19 @@ print(json.dumps(clients))
 """
 
 
+def record(netns: Namespace, capture: Path, program: str) -> dict[int, int]:
+    """Record while a program's children come and go; return who had each port, as it tells."""
+    with recorded(netns, capture, interval="50ms") as recorder:
+        running = netns.popen(sys.executable, "-c", program, str(COUNT), stdout=subprocess.PIPE)
+        truth = json.loads(running.communicate(timeout=60)[0])
+        recorder.more_samples(2)
+    return {int(port): pid for port, pid in truth.items()}
+
+
 def test_each_connection_has_its_process(netns: Namespace, tmp_path: Path) -> None:
     """Some exit just after a part of the trace was taken: their exits are in the next one."""
     capture = tmp_path / "cap"
-    with recorded(netns, capture, interval="50ms") as recorder:
-        clients = netns.popen(sys.executable, "-c", CLIENTS, str(COUNT), stdout=subprocess.PIPE)
-        truth = {int(port): pid for port, pid in json.loads(clients.communicate(timeout=60)[0]).items()}
-        recorder.more_samples(2)
+    truth = record(netns, capture, CLIENTS)
     found = rows(capture, "SELECT local_port, pid, program FROM connections WHERE role = 'client'")
     assert {row["local_port"]: row["pid"] for row in found} == truth
     assert len(found) == COUNT
@@ -68,10 +74,7 @@ print(json.dumps(listeners))
 
 def test_each_listener_has_its_process_and_its_cause(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
-    with recorded(netns, capture, interval="50ms") as recorder:
-        listeners = netns.popen(sys.executable, "-c", LISTENERS, str(COUNT), stdout=subprocess.PIPE)
-        truth = {int(port): pid for port, pid in json.loads(listeners.communicate(timeout=60)[0]).items()}
-        recorder.more_samples(2)
+    truth = record(netns, capture, LISTENERS)
     found = rows(
         capture,
         "SELECT local_port, pid, program, cause, exit_code FROM events WHERE kind = 'stopped listening'",

@@ -25,6 +25,7 @@ from sockrec.recorder.events.lives import Lives, lives
 from sockrec.recorder.events.owners import Holders
 from sockrec.recorder.events.people import People
 from sockrec.recorder.events.sources import Sources
+from sockrec.recorder.events.told import ToldEarly
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.seen import NEVER, Ints, Mask, Rows
 
@@ -34,7 +35,6 @@ _ANNOUNCED_SOON_US: Final = 3_000
 _ANNOUNCED_WITHIN_US: Final = 100_000
 _ANNOUNCED_AT_LAST_US: Final = 1_000_000
 _READING_AND_NEXT: Final = 2
-_TOLD_KEPT: Final = 1 << 15
 _NEVER_COMPLETE: Final = int(np.iinfo(np.int64).max)
 
 
@@ -66,7 +66,7 @@ class EventLog:
         self._ours, self._anybodys, self._untraced = (Moments() for _ in range(3))
         self._told: list[Ints] = []
         self._half_closed: set[int] = set()
-        self._told_early: dict[int, None] = {}
+        self._told_early = ToldEarly()
         self._latest = chains.none()
         self._lives = Lives.blank(np.empty(0, np.int64))
         self._whole_since = NEVER
@@ -221,7 +221,7 @@ class EventLog:
         finished = self._chains.add(chains.joined(changes, marks.of(trace, near)), ends)
         self._just_ended = finished.changes
         found = lives(finished, endings.ended_in_interrupt(trace), whole_since=self._whole_since)
-        self._lives = Lives.concat([self._lives, found.take(self._untold(found.cookie))])
+        self._lives = Lives.concat([self._lives, found.take(self._told_early.others(found.cookie))])
         closed, zero = self._us(found.closed), np.zeros(len(found), np.int64)
         known = self._holders.seen(found.cookie, found.closed)
         self._closed.add(found.cookie[known], zero[known], closed[known])
@@ -254,19 +254,7 @@ class EventLog:
             )
             found.ended -= 2 * _ANNOUNCED_WITHIN_US * 1000
             self._lives = Lives.concat([self._lives, found])
-            self._remember_told(key)
-
-    def _remember_told(self, *cookies: int) -> None:
-        """Tell nothing more of sockets: what is announced of them later comes twice."""
-        self._told_early |= dict.fromkeys(cookies)
-        while len(self._told_early) > _TOLD_KEPT:
-            del self._told_early[next(iter(self._told_early))]
-
-    def _untold(self, cookie: Ints) -> Rows:
-        """Return the rows of the sockets that were not told of while their programs still held them."""
-        if not self._told_early:
-            return np.arange(len(cookie))
-        return np.flatnonzero([one not in self._told_early for one in cookie.tolist()])
+            self._told_early.add(key)
 
     def _exits(self, exits: ProcessExits, happened: Happened) -> None:
         if exits.lost:
@@ -284,10 +272,8 @@ class EventLog:
         cookie, read_by = destroyed.sockets.cookie, destroyed.read_by + self._anchor
         mine = self._holders.seen(cookie, np.full(len(cookie), NEVER))
         self._announced.add(cookie[mine], np.zeros(int(mine.sum()), np.int64), read_by[mine])
-        fresh = Announced(destroyed.sockets, read_by).take(self._untold(cookie))
-        if self._told_early:
-            for one in cookie.tolist():
-                self._told_early.pop(one, None)
+        fresh = Announced(destroyed.sockets, read_by).take(self._told_early.others(cookie))
+        self._told_early.forget(cookie)
         self._waiting = self._waiting.joined(fresh)
 
     def _tell(self, happened: Happened, *, last: bool) -> None:
@@ -315,7 +301,7 @@ class EventLog:
         past = unannounced & ((self._us(traced.ended) < self._announced_until - within) | last)
         orphans = np.flatnonzero(past & ours)
         # A busy kernel announces some of them yet.
-        self._remember_told(*traced.cookie[orphans].tolist())
+        self._told_early.add(*traced.cookie[orphans].tolist())
         rows = np.flatnonzero(due)
         if len(rows) or len(orphans):
             life = Lives.blank(announced.sockets.cookie[rows])

@@ -290,7 +290,7 @@ def test_panels_without_anything_to_show_say_so_in_a_line(see: See, tmp_path: Pa
     part.write()
     seen = see(write_page(tmp_path / "capture", tmp_path / "page.html"))
     assert seen.page.locator(".plot").count() == 0
-    assert seen.page.locator(".panel.empty").count() == 9
+    assert seen.page.locator(".panel.empty").count() == 10
     assert "Nothing listened" in seen.text("#lanes")
     assert seen.text("#count") == "0 sockets"
 

@@ -84,6 +84,12 @@ def test_figures_say_what_the_capture_says(page: str) -> None:
         )[0]["n"]  # fmt: skip
         bars = figures["connections"][name]
         assert round(sum(abs(one) for one in bars) * facts["axes"]["step"]) == total > 0
+    told = answer(
+        "sql", "-C", PORT_7071,
+        "SELECT how, count(*) AS n FROM connections WHERE how LIKE 'reset%' OR how = 'refused' GROUP BY how",
+    )  # fmt: skip
+    failed = {how: round(sum(values) * facts["axes"]["step"]) for how, values in figures["failures"].items()}
+    assert failed == {row["how"]: row["n"] for row in told} == {"refused": 294, "reset by the peer": 3}
     (traffic,) = answer("traffic", "-C", PORT_7071)
     assert round(sum(figures["traffic"]["7071"]) * facts["axes"]["step"]) == traffic["bytes"] > 0
 

@@ -175,6 +175,27 @@ def test_f_lists_what_diagnose_finds_and_enter_goes_there(
     drive(capture, script)
 
 
+@pytest.mark.parametrize(
+    ("capture", "selected", "then"),
+    [
+        # Gone by then: it is selected all the same, and the keys lead to where it stood.
+        ("port-7071", "tcp 10.0.0.5:7071 is not in this table", "tcp 10.0.0.5:7071"),
+        ("slow-reader", "tcp 10.0.0.5:9300 - 10.0.0.1:51346 ESTABLISHED", None),
+        ("close-wait-leak", "7540", None),
+    ],
+)
+def test_a_finding_selects_what_it_is_about(capture: str, selected: str, then: str | None) -> None:
+    async def script(screen: Screen) -> None:
+        await screen.press("f")
+        await screen.diagnosed()
+        text = "\n".join(await screen.press("enter"))
+        assert selected in text
+        if then is not None:
+            assert f"{then} LISTEN" in "\n".join(await screen.press("n"))
+
+    drive(SAMPLES / capture / "capture", script)
+
+
 def test_e_shows_all_that_happened_and_help_the_keys() -> None:
     async def script(screen: Screen) -> None:
         await screen.press("j")

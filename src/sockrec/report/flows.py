@@ -39,6 +39,16 @@ SELECT (epoch_us(at_) - $grid) // $step AS place, sum(greatest(again, 0))::BIGIN
     quantile_cont(rtt_us, 0.95) FILTER (rtt_us > 0) AS most
 FROM moved WHERE at_ BETWEEN make_timestamptz($first) AND make_timestamptz($last) GROUP BY ALL
 """
+_FAILED: Final = """
+SELECT (epoch_us(not_after) - $grid) // $step AS place, cause, count(*) AS n FROM events
+WHERE host = $host AND kind = 'closed' AND protocol = 'tcp' AND cause IN $causes GROUP BY ALL
+"""
+_FAILURES: Final = {
+    "refused": "red",
+    "timed out": "gold",
+    "reset by the peer": "violet",
+    "reset by us": "brown",
+}
 _BUSIEST: Final = """
 SELECT name FROM link_counters WHERE host = $host GROUP BY name
 HAVING max(rx_bytes + tx_bytes) > min(rx_bytes + tx_bytes)
@@ -64,10 +74,31 @@ def connections(scope: Scope) -> Figure:
         "/s",
         "steps",
         "TCP connections a second: opened upwards, closed downwards. One within the host counts at both "
-        "ends; each counts when it was first known.",
+        "ends; each counts when it was first known. What was tried and refused is in it, too.",
         "No TCP connection opened or closed.",
         series,
         look="bars",
+    )
+
+
+def failures(scope: Scope) -> Figure:
+    """Return how many TCP connections a second ended otherwise than by being closed."""
+    seconds = scope.step_us / 1e6
+    found = scope.rows(_FAILED, grid=scope.grid_us, step=scope.step_us, causes=list(_FAILURES))
+    series = []
+    for cause, colour in _FAILURES.items():
+        values = _placed(scope, ((place, n / seconds) for place, of, n in found if of == cause), 0)
+        if np.any(values):
+            series.append(Series(cause, colour, values, dashed=cause == "reset by us"))
+    return Figure(
+        "failures",
+        "Connections that failed",
+        "/s",
+        "steps",
+        "TCP connections a second that nobody took (refused), that nobody answered any more (timed out), or "
+        "that were broken off (reset). Of one within the host both ends count.",
+        "No TCP connection was refused, timed out or was reset, as far as it is known how they ended.",
+        series,
     )
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from sockrec.model import durations, timetext
 from sockrec.query.findings import Asked, Finding, diagnose
+from sockrec.query.findings.interest import interest
 from sockrec.render import findings as render
 from sockrec.render.escape import terminal
 from sockrec.report import flows, lanes, levels
 from sockrec.report.figure import Samples, numbers
-from sockrec.report.interest import of_interest
 from sockrec.report.moments import MOST_CHANGES, Moments, make_moments
 from sockrec.report.scope import Scope
 from sockrec.version import __version__
@@ -49,6 +49,7 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
     figures = [
         *levels.states(scope, samples),
         flows.connections(scope),
+        flows.failures(scope),
         *levels.queues(scope, samples),
         *flows.trouble(scope),
         flows.services(scope),
@@ -152,13 +153,22 @@ def _finding(scope: Scope, finding: Finding, moments: Moments) -> dict[str, Any]
     text = {name: terminal(getattr(finding, name)) for name in ("severity", "title", "text", "look", "sql")}
     return (
         text
-        | of_interest(finding, moments.sockets)
+        | _of_interest(finding, moments)
         | {
             "when": render.when(row, scope.zone),
             "at": _seconds(scope, _us(finding)),
             "then": _seconds(scope, _sampled_us(scope, _us(finding))),
         }
     )
+
+
+def _of_interest(finding: Finding, moments: Moments) -> dict[str, Any]:
+    """Return its `sockets`, as places in the page's array of ids, else its `ports`, else its `pids`."""
+    told = interest(finding)
+    places = np.flatnonzero(moments.sockets == told.socket_id).tolist() if told.socket_id is not None else []
+    ports = () if places else told.ports
+    pids = [told.pid] if not places and not ports and told.pid is not None else []
+    return {"sockets": places, "ports": ports, "pids": pids}
 
 
 def _about(scope: Scope) -> list[list[str]]:

@@ -83,6 +83,7 @@ What happened
   d            what opened, closed, moved or changed between the mark (or
                the first sample) and here
   f            findings, the most telling first; Enter goes to one's moment
+               and selects what it is about: n and p then go on from there
 
 The table is what `netstat -anp` would have printed at that sample.
 Addresses are cut where there is no room; under the table the selected

@@ -106,7 +106,10 @@ class Overlays(App[None]):
         return [(one.severity, texts.finding(one, self.source.zone, width)) for one in self._found]
 
     def _go_to(self, finding: Finding) -> None:
-        """Go to the first sample that shows what was found."""
+        """Go to the first sample that shows what was found, and select what it is about."""
+        from sockrec.query.findings.interest import interest
+
         self.following = False
+        self.below.query_one(Sockets).wish(interest(finding))
         place = self.timeline.shows(timetext.from_datetime(finding.not_after))
         self.go(place, f"{finding.severity}: {terminal(finding.title)}")

@@ -13,6 +13,7 @@ from sockrec.render.netstat_flags import NetstatFlags
 from sockrec.replay.stretch import NULL
 
 if TYPE_CHECKING:
+    from sockrec.query.findings.interest import Interest
     from sockrec.replay.moment import Sample
     from sockrec.replay.stretch import Ints, Stretch
     from sockrec.view.filter import Filter
@@ -98,7 +99,9 @@ class Table:
 
     def subject(self, place: int) -> Subject:
         """Return what the line at a place is about."""
-        number = int(self._rows[place])
+        return self._of(int(self._rows[place]))
+
+    def _of(self, number: int) -> Subject:
         stretch = self.stretch
         alone = stretch.remote_port[number] == 0
         return Subject(
@@ -121,6 +124,26 @@ class Table:
             )
             found = np.array([place for place in near if self.subject(int(place)) == subject], dtype=np.int64)
         return int(found[0]) if len(found) else None
+
+    def about(self, told: Interest) -> Subject | None:
+        """Return the subject that something is about, here or in the samples around; None if it is not known.
+
+        Of a port that is who listens on it, though he may be gone by now, before those who talk with him.
+        """
+        stretch, rows = self.stretch, self._rows
+        if told.socket_id is not None:
+            known = self._subject(np.flatnonzero(stretch.ids == told.socket_id))
+            if known is not None:
+                return known
+        if told.ports:
+            local, remote = stretch.local_port, stretch.remote_port
+            listens = np.isin(local, told.ports) & (remote == 0)
+            near = rows[np.isin(local[rows], told.ports) | np.isin(remote[rows], told.ports)]
+            return self._subject(rows[listens[rows]], np.flatnonzero(listens), near)
+        return None if told.pid is None else self._subject(rows[stretch.pid[rows] == told.pid])
+
+    def _subject(self, *choices: Ints) -> Subject | None:
+        return next((self._of(int(rows[0])) for rows in choices if len(rows)), None)
 
     def since(self, place: int) -> tuple[int | None, int, str, str]:
         """Return when what stands at a place began: not before, not after, as what, and by which evidence."""

@@ -89,6 +89,7 @@ function makePanels(facts, view, clock) {
       legend: {
         markers: {
           stroke: (_, n) => `var(--${figure.series[n - 1].colour})`,
+          dash: (_, n) => (figure.series[n - 1].dashed ? "dashed" : "solid"),
           fill: (_, n) => (figure.look === "bars" ? `var(--${figure.series[n - 1].colour})` : "transparent"),
         },
       },

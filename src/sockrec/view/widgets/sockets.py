@@ -21,6 +21,7 @@ from sockrec.view.widgets import styles
 if TYPE_CHECKING:
     from textual import events
 
+    from sockrec.query.findings.interest import Interest
     from sockrec.view.table import Subject, Table
 
 _SIGNS = {"+": styles.NEW, "~": styles.CHANGED}
@@ -54,6 +55,7 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         self._longest = [0] * len(columns.TITLES)
         self._cells: dict[int, tuple[tuple[str, ...], str]] = {}
         self._is_there = False
+        self._wished: Interest | None = None
         self.wide: tuple[int, ...] = ()
 
     @property
@@ -67,6 +69,9 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         """Show the sockets of a moment; `is_old` where they are those of a moment before it."""
         self.table, self._is_old = table, is_old
         self._cells.clear()
+        if self._wished is not None:
+            self.subject = table.about(self._wished) or self.subject
+            self._wished = None
         if self.subject is None and len(table):
             self.subject = table.subject(min(self._place, len(table) - 1))
         self._find()
@@ -74,6 +79,10 @@ class Sockets(ScrollView, can_focus=True, inherit_bindings=False):
         if self._is_there:
             self._reveal()
         self.refresh()
+
+    def wish(self, told: Interest) -> None:
+        """Select what something is about in the table that is shown next, if it is there."""
+        self._wished = told
 
     def choose(self) -> None:
         """Select the first line if what is selected is not there."""

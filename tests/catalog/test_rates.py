@@ -306,7 +306,8 @@ def _expected(values: list[int], times: list[float]) -> list[_Truth]:
             increase, is_reset = now, True
         else:
             increase = None
-        seconds = times[place] - times[place - 1]
+        # A float, as in SQL: Python divides large integers more exactly.
+        seconds = float(times[place] - times[place - 1])
         told.append(_Truth(stored(now), increase, None if increase is None else increase / seconds, is_reset))
     return told
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.faults.scale import cases, figures, is_torture
 from tests.hostile.attacks import ATTACKS
+from tests.hostile.attacks.base import column, rewrite, whole
 from tests.hostile.console import many
 from tests.hostile.texts import steering
+from tests.support.command import sockrec
 
 SECONDS = 30
 # What a question may take, two gibibytes, and what stands beside it: a frame of a journal, a few texts.
@@ -26,6 +30,8 @@ QUESTIONS = (
     ("when", "pid", "4121", "stopped", "-f", "json"),
     ("replay", "--at", "2026-11-20T10:32:02Z", "--style", "ss", "-anoemipO"),
     ("replay", "--at", "2026-11-20T10:32:02Z", "-ie"),
+    ("diagnose",),
+    ("report", "-o", "-"),
 )
 
 
@@ -37,14 +43,14 @@ def _state(folder: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
-# Ten questions of a minute each, at most, and what making the capture takes.
+# A dozen questions of a minute each, at most, and what making the capture takes.
 @pytest.mark.timeout(1800 if is_torture() else 300)
 @pytest.mark.parametrize("name", list(ATTACKS)[:: cases(2, 1)])
 def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
     capture = tmp_path / "capture"
     ATTACKS[name](capture)
     before = _state(tmp_path)
-    commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(3, 10)]]
+    commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(3, len(QUESTIONS))]]
     shown = many(commands, seconds=2 * SECONDS)
     figures(
         f"hostile capture {name}",
@@ -64,3 +70,41 @@ def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
             faults.append(f"{words[0]}: lets {steering(one.out) + steering(one.err)} out")
     assert faults == []
     assert _state(tmp_path) == before
+
+
+def test_a_name_that_stands_for_several_files_reads_none_of_them(tmp_path: Path) -> None:
+    """DuckDB takes `host=*` for all hosts: rows would come twice, as those of others."""
+    capture = tmp_path / "capture"
+    ATTACKS["names_of_folders"](capture)
+    sql = "SELECT host, count(*) AS n FROM sockets GROUP BY host"
+    done = sockrec("sql", "-C", capture, sql, "--format", "json")
+    rows = {row["host"]: row["n"] for row in json.loads(done.stdout)}
+    # Two rows a file: five of the six days that each host has; two folders are those of `..`.
+    assert {"web-1", "..", "$HOME", "%zz", "\ufffd\ufffd"} < set(rows)
+    assert not {"*", "?[a-z]", "{a,b}", "\\"} & set(rows)
+    assert {host: n for host, n in rows.items() if n != 10} == {"..": 20}
+    assert "host=*/date=2026-11-20" in done.stderr
+
+
+def test_a_file_with_columns_of_another_type_is_left_out(tmp_path: Path) -> None:
+    capture = tmp_path / "capture"
+    part = whole(capture)
+    part.write()
+    rewrite(part, "sockets", lambda rows: column(rows, "first_seen", pa.array([b"x"] * rows.num_rows)))
+    for verb in ("events", "diagnose"):
+        done = sockrec(verb, "-C", capture)
+        assert f"{part.path('sockets')}: has another type of first_seen: it is no file of sockets" in (
+            done.stdout + done.stderr
+        )
+        assert done.returncode in (0, 1)
+    assert "5 samples" in sockrec("info", "-C", capture).stdout
+
+
+def test_one_kind_that_can_not_be_reckoned_leaves_the_other_findings(tmp_path: Path) -> None:
+    capture = tmp_path / "capture"
+    ATTACKS["numbers_far_away"](capture)
+    done = sockrec("diagnose", "-C", capture)
+    assert done.returncode == 0
+    assert "stopped listening" in done.stdout
+    (left_out,) = done.stderr.splitlines()
+    assert left_out.startswith(f"sockrec: left out: {capture}: clock-step is not looked for: Overflow")

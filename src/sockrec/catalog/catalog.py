@@ -194,6 +194,12 @@ class Catalog:
         if found:
             self._open()
 
+    def leave_out(self, what: str) -> None:
+        """Tell among the damages what an answer is without, as the capture does not let it be told."""
+        damage = Damage(self.root, what)
+        if damage not in self.damages:
+            self.damages.append(damage)
+
     def leave_out_damaged(self, error: duckdb.Error) -> None:
         """Find the files that a failed statement tripped over and open the capture anew without them.
 
@@ -213,7 +219,8 @@ class Catalog:
             self._leave_out(found)
             return
         if isinstance(error, _OF_THE_STATEMENT):
-            raise meaning(error) from None
+            self._leave_out_unfit(error)
+            return
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
         found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
@@ -257,8 +264,8 @@ class Catalog:
                 return
 
     def _leave_out_unfit(self, error: duckdb.Error) -> None:
-        """Open the capture anew without the files that its views can't be made of."""
-        if not isinstance(error, duckdb.BinderException):
+        """Open the capture anew without the files that have not the columns of their tables."""
+        if not isinstance(error, _OF_THE_STATEMENT):
             self.leave_out_damaged(error)
             return
         found = sources.unfit(self._open_connection, self._sources)

@@ -35,13 +35,23 @@ _SQL_TYPES: Final[Mapping[Type, str]] = {
     "ints": "BIGINT[]",
     "texts": "VARCHAR[]",
 }
+# Physical and converted type, as `parquet_schema` names them.
+_PARQUET_TYPES: Final[Mapping[Type, tuple[str | None, str | None]]] = {
+    "int": ("INT64", None),
+    "float": ("DOUBLE", None),
+    "bool": ("BOOLEAN", None),
+    "text": ("BYTE_ARRAY", "UTF8"),
+    "time": ("INT64", "TIMESTAMP_MICROS"),
+    "ints": (None, "LIST"),
+    "texts": (None, "LIST"),
+}
 FILES: Final = (
     'CREATE TABLE base.files ("table" VARCHAR, host VARCHAR, recording VARCHAR, part BIGINT, file VARCHAR)'
 )
 # Their views have more than is stored.
 _DERIVED: Final = (EVENTS, COUNTERS, LINK_COUNTERS)
 # Of other names DuckDB makes other columns, or none, and then reads none of the files.
-_PLAIN: Final = re.compile(r"host=[\w.%~-]+/date=[\w-]+", re.ASCII)
+_DATE: Final = re.compile(r"date=[\w-]+", re.ASCII)
 # What has no such times is no sample: nothing can be told of it.
 _SAMPLES: Final = (
     " WHERE began_at <= ended_at AND began_at >= TIMESTAMPTZ '1970-01-01 00:00:00Z'"
@@ -138,32 +148,44 @@ def _missing(
         elif missing := frozenset(column.name for column in later if column.since > version):
             lacking[segment.path] = missing
     for path, names in _columns(connection, unknown).items():
-        if missing := frozenset(column.name for column in later) - names:
+        if missing := frozenset(column.name for column in later) - set(names):
             lacking[path] = missing
     return lacking
 
 
 def unfit(connection: duckdb.DuckDBPyConnection, sources: Sources) -> dict[Path, Damage]:
-    """Return the files that have not the columns that their table has had since its first format."""
+    """Return the files that lack columns that their table has always had, or have them as another type."""
     found = {}
     for table in TABLES.values():
-        first = {column.name for column in table.columns if column.since == 1}
         paths = [segment.path for segment in sources.survey.segments.get(table.name, [])]
-        for path, names in _columns(connection, paths).items():
-            if lost := sorted(first - names):
-                found[path] = Damage(path, f"has no column {lost[0]}: it is no file of {table.name}")
+        for path, stored in _columns(connection, paths).items():
+            lacking = (one.name for one in table.columns if one.since == 1 and one.name not in stored)
+            strange = (
+                one.name
+                for one in table.columns
+                if stored.get(one.name, _PARQUET_TYPES[one.type]) != _PARQUET_TYPES[one.type]
+            )
+            what = next((f"has no column {name}" for name in lacking), None)
+            what = what or next((f"has another type of {name}" for name in strange), None)
+            if what is not None:
+                found[path] = Damage(path, f"{what}: it is no file of {table.name}")
     return found
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, paths: Collection[Path]) -> dict[Path, set[str]]:
-    """Return the names of the columns of each file."""
+def _columns(
+    connection: duckdb.DuckDBPyConnection, paths: Collection[Path]
+) -> dict[Path, dict[str, tuple[str | None, str | None]]]:
+    """Return the columns of each file by their names, with Parquet's types."""
     if not paths:
         return {}
     files = ", ".join(literal(str(path)) for path in paths)
     told = connection.execute(
-        f"SELECT file_name, list(name) FROM parquet_schema([{files}]) GROUP BY file_name"
+        f"SELECT file_name, name, type, converted_type FROM parquet_schema([{files}])"
     ).fetchall()
-    return {Path(path): set(names) for path, names in told}
+    found: dict[Path, dict[str, tuple[str | None, str | None]]] = {}
+    for path, name, stored, meant in told:
+        found.setdefault(Path(path), {}).setdefault(name, (stored, meant))
+    return found
 
 
 def _segments(
@@ -179,7 +201,9 @@ def _segments(
     groups: dict[tuple[str | None, frozenset[str]], list[str]] = {}
     for segment in segments:
         above = segment.path.parents[3].as_posix()
-        is_hive = "=" not in above and _PLAIN.fullmatch("/".join(segment.path.parts[-3:-1]))
+        host_is, date_is = segment.path.parts[-3:-1]
+        # Of a name that no recorder gives DuckDB may fail to make a text.
+        is_hive = "=" not in above and host_is == host_folder(segment.host) and _DATE.fullmatch(date_is)
         group = None if is_hive else segment.host, missing.get(segment.path, frozenset())
         groups.setdefault(group, []).append(literal(str(segment.path)))
     for (host, lacking), files in groups.items():

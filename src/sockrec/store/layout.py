@@ -31,7 +31,7 @@ DAMAGED_SUFFIX = (
 _HOST = "host="
 _DATE = "date="
 _LONGEST_HOST = 128
-_STEM = re.compile(r"(?P<recording>\d{8}T\d{6}-[0-9a-f]{4})-(?P<part>\d{6,})")
+_STEM = re.compile(r"(?P<recording>\d{8}T\d{6}-[0-9a-f]{4})-(?P<part>\d{6,18})")
 
 
 def new_recording(now_us: int) -> str:

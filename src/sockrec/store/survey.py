@@ -7,6 +7,7 @@ reason.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ _ENCRYPTED: Final = b"PARE"
 _SMALLEST: Final = 12  # both magics and the footer's length
 _TRIES: Final = 20
 REPAIRED: Final = "is what was left of a damaged one: "
+# DuckDB would read all files that such a name stands for; no recorder gives one.
+_GLOB: Final = re.compile(r"[*?\[\]{}\\]")
 _OPEN = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 )
@@ -214,6 +217,9 @@ def _segments(found: Survey) -> None:
                     if f".{suffix}" != layout.SEGMENT_SUFFIX or (host, stem) in journaled:
                         continue
                     path = Path(entry.path)
+                    if _GLOB.search("/".join(path.parts[-3:])):
+                        found.damages.append(Damage(path, "has a name that stands for several: not read"))
+                        continue
                     end = check_end(path)
                     if isinstance(end, Damage):
                         found.damages.append(end)

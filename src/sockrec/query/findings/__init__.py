@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import duckdb
+
+from sockrec.catalog import guard
+from sockrec.errors import UsageError
 from sockrec.query.findings import (
     backlog,
     beacon,
@@ -65,11 +69,22 @@ KINDS: Final = (
 
 
 def diagnose(asked: Asked) -> list[Finding]:
-    """Return all findings, the most telling first: by severity, then in the order in which they began."""
-    found = [one for kind in KINDS for one in kind.find(asked)]
+    """Return all findings, the most telling first: by severity, then in the order in which they began.
+
+    A kind that the capture's numbers let nobody reckon with is among the damages of the catalog instead.
+    """
+    found = [one for kind in KINDS for one in _found(kind, asked)]
     return sorted(
         found, key=lambda one: (SEVERITIES.index(one.severity), one.not_after, one.kind, one.subject)
     )
+
+
+def _found(kind: Kind, asked: Asked) -> list[Finding]:
+    try:
+        return list(kind.find(asked))
+    except (UsageError, duckdb.Error, OverflowError) as error:
+        asked.catalog.leave_out(f"{kind.name} is not looked for: {guard.one_line(error)}")
+        return []
 
 
 __all__ = ["KINDS", "SEVERITIES", "Asked", "Finding", "Kind", "Threshold", "diagnose", "parse_settings"]

@@ -151,7 +151,7 @@ def test_at_random_moments(tmp_path: Path, seed: int) -> None:
             recorder.wait(30)
             killing.check()
         samples = killing.finish()
-    assert samples >= runs, "most were killed before their first sample"
+    assert samples >= runs / 2, "most were killed before their first sample"
     assert bool(killing.removed) == bool(retention)
     figures("kills at random moments", kills=runs, samples=samples, parts_removed=killing.removed, lost=0)
 

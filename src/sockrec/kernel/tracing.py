@@ -80,13 +80,20 @@ class Trace:
     ended_at: int
     lost: int
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing happened, as on most readings of an idle host."""
+        return not self.lost and not any(map(len, self.events.values()))
 
-@dataclass(slots=True)
+
 class _Event:
     """An enabled tracepoint: its layout, and events that are newer than the last `until`."""
 
-    record: np.dtype[np.void]
-    newer: list[tuple[I64, npt.NDArray[np.uint32]]] = field(default_factory=list)
+    def __init__(self, record: np.dtype[np.void]) -> None:
+        self.record = record
+        self.newer: list[tuple[I64, npt.NDArray[np.uint32]]] = []
+        raw = np.empty((0, record.itemsize), np.uint8)
+        self.none = Events(np.empty(0, np.int64), np.empty(0, record), raw)
 
 
 class Tracer:
@@ -233,17 +240,16 @@ def _copy(found: Records, rows: npt.NDArray[np.intp], least: int) -> npt.NDArray
 
 def _settle(event: _Event, until: int) -> Events:
     """Take what happened by `until` out of an event's parts, ordered by time."""
+    if not event.newer:
+        return event.none
     width = max([event.record.itemsize // 4, *(words.shape[1] for _, words in event.newer)])
-    if event.newer:
-        times = np.concatenate([times for times, _ in event.newer])
-        words = np.concatenate([_widened(words, width) for _, words in event.newer])
-        order = np.argsort(times, kind="stable")
-        settled = int(np.searchsorted(times[order], until, side="right"))
-        later = order[settled:]
-        event.newer = [(times[later], words[later])] if len(later) else []
-        times, words = times[order[:settled]], words[order[:settled]]
-    else:
-        times, words = np.empty(0, np.int64), np.empty((0, width), np.uint32)
+    times = np.concatenate([times for times, _ in event.newer])
+    words = np.concatenate([_widened(words, width) for _, words in event.newer])
+    order = np.argsort(times, kind="stable")
+    settled = int(np.searchsorted(times[order], until, side="right"))
+    later = order[settled:]
+    event.newer = [(times[later], words[later])] if len(later) else []
+    times, words = times[order[:settled]], words[order[:settled]]
     raw = words.view(np.uint8)
     records = np.ascontiguousarray(raw[:, : event.record.itemsize]).view(event.record)[:, 0]
     return Events(times, records, raw)

@@ -106,12 +106,12 @@ def test_lookups_are_bounded_and_come_back_with_the_next_trace(
     for pid in range(1000, 1010):
         made.add(pid, "many")
     who = People()
-    who.observe(thread_exits([]), [])
+    who.begin()
     found = [who.find(pid, AT) for pid in range(1000, 1010)]
     assert [one is not None for one in found] == [True] * 3 + [False] * 7
     assert made.looked_up == 3
     assert who.find(1001, AT) is not None, "known ones cost nothing"
-    who.observe(thread_exits([]), [])
+    who.begin()
     assert who.find(1009, AT) is not None
 
 

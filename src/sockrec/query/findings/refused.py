@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 from sockrec.catalog.sources import literal
+from sockrec.model import durations
 from sockrec.model.addresses import endpoint
 from sockrec.model.programs import known_as_sql
 from sockrec.query.findings.finding import Asked, Finding, Kind, Threshold, count, listed
@@ -40,20 +42,27 @@ def find(asked: Asked) -> Iterator[Finding]:
         place = endpoint(row["address"], row["port"])
         who = listed(row["programs"])
         several = row["processes"] > 1
+        us = (row["last"] - row["not_after"]) // timedelta(microseconds=1)
+        within = f" within {durations.show(us)}" if us else ""
         asking = f"{row['processes']:,} processes of {who}" if several else who
         yield Finding(
             kind="connections-refused",
             severity="critical",
             title=f"clients are refused on port {row['port']}",
             text=(
-                f"{asking} asked tcp {place} {count(row['attempts'], 'time')} and"
-                f" {'were' if several else 'was'} refused: nobody listened there."
+                f"{asking} asked tcp {place} {count(row['attempts'], 'time')}{within}"
+                f" and {'were' if several else 'was'} refused: nobody listened there."
             ),
             not_before=row["not_before"],
             not_after=row["not_after"],
             host=row["host"],
             subject=f"{who} to tcp {place}",
-            numbers={"port": row["port"], "attempts": row["attempts"], "processes": row["processes"]},
+            numbers={
+                "port": row["port"],
+                "attempts": row["attempts"],
+                "processes": row["processes"],
+                "within_us": us,
+            },
             look=f"sockrec port {row['port']}",
             sql=(
                 "SELECT opened_not_after, pid, program, local_address, local_port FROM connections"

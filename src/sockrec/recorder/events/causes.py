@@ -111,7 +111,7 @@ class Causes:
         until_ns: int,
     ) -> None:
         """Take in what the trace tells of processes, whole up to a moment."""
-        self._until = until_ns
+        self.known_until(until_ns)
         columns = (exits.times, exits.thread, exits.last)
         for time, thread, last in zip(*(column.tolist() for column in columns), strict=True):
             _put(self._thread_exits, thread, time)
@@ -125,6 +125,10 @@ class Causes:
                 _put(self._signals, sent.target, sent)
         for kill in oom_kills:
             _put(self._oom, kill.pid, kill.time)
+
+    def known_until(self, until_ns: int) -> None:
+        """Note that all that the trace tells of processes up to a moment was taken in."""
+        self._until = until_ns
 
     def announced(self, exits: ProcessExits) -> None:
         """Take in how threads exited, each with its process: those that nobody watched among them."""

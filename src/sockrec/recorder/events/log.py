@@ -195,6 +195,12 @@ class EventLog:
 
     def _trace(self, trace: Trace, happened: Happened) -> None:
         sources = self._sources
+        self._people.begin()
+        if trace.is_silent and self._chains.forgotten == self._forgotten:
+            self._causes.known_until(trace.until * 1000)
+            self._traced_before, self._traced_until = self._traced_until, trace.until
+            self._latest = self._just_ended = chains.none()
+            return
         exits = process_events.exits(trace)
         execs = [] if sources.processes is None else sources.processes.execs(trace)
         self._people.observe(exits, execs)
@@ -279,6 +285,8 @@ class EventLog:
     def _tell(self, happened: Happened, *, last: bool) -> None:
         """Put together what was announced and what was traced, as far as both are there."""
         announced, traced = self._waiting, self._lives
+        if not len(announced) and not len(traced):
+            return
         order = np.argsort(traced.cookie, kind="stable")
         place = np.minimum(
             np.searchsorted(traced.cookie[order], announced.sockets.cookie), max(len(traced) - 1, 0)

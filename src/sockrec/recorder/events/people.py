@@ -39,9 +39,12 @@ class People:
         self._became: OrderedDict[int, Exec] = OrderedDict()
         self._left = _LOOKED_UP_A_TIME
 
+    def begin(self) -> None:
+        """Begin with another part of the trace: as many may be looked up again as for one."""
+        self._left = _LOOKED_UP_A_TIME
+
     def observe(self, exits: ThreadExits, execs: list[Exec]) -> None:
         """Learn of threads that ended and of processes that are other programs by now."""
-        self._left = _LOOKED_UP_A_TIME
         columns = (exits.times, exits.thread, exits.comm, exits.last)
         for time, thread, comm, last in zip(*(column.tolist() for column in columns), strict=True):
             known = self._tasks.find(thread, time) if self._tasks.knows(thread) else None

@@ -29,7 +29,7 @@ from tests.faults.journals import Fact, Part, frames
 from tests.faults.recorders import start
 from tests.faults.scale import cases, figures, is_torture
 from tests.faults.syscalls import Op, operations, under_strace
-from tests.support.command import CLEAN, SOCKREC, count_samples
+from tests.support.command import CLEAN, SOCKREC
 from tests.support.netns import Namespace
 
 _RUNS = 2
@@ -149,14 +149,22 @@ class Machine:
             assert damage.path.stem in stems, f"{why}: {damage}, though all of it was synced"
         return found
 
-    def record(self, namespace: Namespace, why: str) -> None:
-        """Expect that a recorder goes on here."""
+    def record(self, namespace: Namespace, promised: Promised, why: str) -> None:
+        """Expect that a recorder goes on here, and that what was promised is there after it, too.
+
+        It may remove a part first: what retention had removed before the power was cut.
+        """
         self.recorded += 1
         command = (SOCKREC, "record", "-C", self.capture, "--interval", "50ms", "--for", "100ms")
-        before = count_samples(self.capture)
         done = namespace.run(*command, env=CLEAN, timeout=60)
         assert (done.returncode, done.stderr) == (0, ""), why
-        assert count_samples(self.capture) > before, why
+        with open_catalog(self.capture) as opened:
+            ((added,),) = opened.rows(
+                "SELECT count(*) FROM samples WHERE recording = (SELECT max(recording) FROM recordings)"
+            )
+            lost = beyond(promised.synced, facts(opened))
+        assert added > 1, why
+        assert not lost, f"{why}: recording on has lost {describe(lost)}"
 
 
 @pytest.fixture
@@ -206,7 +214,7 @@ def test_each_beginning_of_what_was_done_is_a_capture(
             if machine.lay_out(files, promised.synced.total()):
                 machine.check(promised, disk.unsynced, why)
                 if promised.synced and machine.opened % cases(5, 100) == 0:
-                    machine.record(netns, why)
+                    machine.record(netns, promised, why)
     assert machine.recorded
     samples = sum(fact[0] == "samples" for fact in promised.written.elements())
     removed = sum(promised.removed, Counter())

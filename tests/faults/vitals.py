@@ -63,7 +63,7 @@ class Vitals:
         for name in ("descriptors", "threads"):
             counts = [getattr(one, name) for one in self.looks]
             third = len(counts) // 3
-            assert max(counts[-third:]) <= max(counts[third : 2 * third]) + 1, f"{name}: {counts}"
+            assert min(counts[-third:]) <= max(counts[third : 2 * third]), f"{name}: {counts}"
 
     def _run(self) -> None:
         while not self._over.wait(_EACH_S):

@@ -219,7 +219,7 @@ class Catalog:
             self._leave_out(found)
             return
         if isinstance(error, _OF_THE_STATEMENT):
-            self._leave_out_unfit(error)
+            self._leave_out_what_is_unfit(error)
             return
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
@@ -265,9 +265,12 @@ class Catalog:
 
     def _leave_out_unfit(self, error: duckdb.Error) -> None:
         """Open the capture anew without the files that have not the columns of their tables."""
-        if not isinstance(error, _OF_THE_STATEMENT):
+        if isinstance(error, duckdb.BinderException):
+            self._leave_out_what_is_unfit(error)
+        else:
             self.leave_out_damaged(error)
-            return
+
+    def _leave_out_what_is_unfit(self, error: duckdb.Error) -> None:
         found = sources.unfit(self._open_connection, self._sources)
         if not found:
             raise meaning(error) from None

@@ -30,7 +30,7 @@ _SMALLEST: Final = 12  # both magics and the footer's length
 _TRIES: Final = 20
 REPAIRED: Final = "is what was left of a damaged one: "
 # DuckDB would read all files that such a name stands for; no recorder gives one.
-_GLOB: Final = re.compile(r"[*?\[\]{}\\]")
+_GLOB: Final = re.compile(r"[*?\[\\]")
 _OPEN = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 )

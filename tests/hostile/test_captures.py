@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import sockrec as sockrec_api
 from tests.faults.scale import cases, figures, is_torture
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.attacks.base import column, rewrite, whole
@@ -109,3 +110,7 @@ def test_one_kind_that_can_not_be_reckoned_leaves_the_other_findings(tmp_path: P
     assert "stopped listening" in done.stdout
     (left_out,) = done.stderr.splitlines()
     assert left_out.startswith(f"sockrec: left out: {capture}: clock-step is not looked for: Overflow")
+    with sockrec_api.open(capture) as opened:
+        opened.diagnose()
+        opened.refresh()
+        assert ["clock-step" in damage.what for damage in opened.damages] == [True], "told once, and for good"

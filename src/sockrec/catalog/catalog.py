@@ -62,6 +62,7 @@ class Catalog:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.damages: list[Damage] = []
+        self._untold: list[Damage] = []
         self._bad: dict[Path, tuple[Damage, tuple[int, ...]]] = {}
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._running: duckdb.DuckDBPyConnection | None = None
@@ -197,7 +198,8 @@ class Catalog:
     def leave_out(self, what: str) -> None:
         """Tell among the damages what an answer is without, as the capture does not let it be told."""
         damage = Damage(self.root, what)
-        if damage not in self.damages:
+        if damage not in self._untold:
+            self._untold.append(damage)
             self.damages.append(damage)
 
     def leave_out_damaged(self, error: duckdb.Error) -> None:
@@ -219,8 +221,7 @@ class Catalog:
             self._leave_out(found)
             return
         if isinstance(error, _OF_THE_STATEMENT):
-            self._leave_out_what_is_unfit(error)
-            return
+            raise meaning(error) from None
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
         found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
@@ -242,6 +243,7 @@ class Catalog:
         self.damages = [*self.survey.damages, *left_out]
         if self.damages and not any(files.values()) and not self._sources.journals:
             raise CaptureError(f"nothing in {self.root} can be read: {self.damages[0]}")
+        self.damages += self._untold
         # DuckDB would let everybody read it.
         self._spill = tempfile.TemporaryDirectory(prefix="sockrec-", ignore_cleanup_errors=True)
         self._connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
@@ -265,12 +267,9 @@ class Catalog:
 
     def _leave_out_unfit(self, error: duckdb.Error) -> None:
         """Open the capture anew without the files that have not the columns of their tables."""
-        if isinstance(error, duckdb.BinderException):
-            self._leave_out_what_is_unfit(error)
-        else:
+        if not isinstance(error, duckdb.BinderException):
             self.leave_out_damaged(error)
-
-    def _leave_out_what_is_unfit(self, error: duckdb.Error) -> None:
+            return
         found = sources.unfit(self._open_connection, self._sources)
         if not found:
             raise meaning(error) from None

@@ -196,9 +196,9 @@ class EventLog:
     def _trace(self, trace: Trace, happened: Happened) -> None:
         sources = self._sources
         self._people.begin()
+        self._traced_before, self._traced_until = self._traced_until, trace.until
         if trace.is_silent and self._chains.forgotten == self._forgotten:
             self._causes.known_until(trace.until * 1000)
-            self._traced_before, self._traced_until = self._traced_until, trace.until
             self._latest = self._just_ended = chains.none()
             return
         exits = process_events.exits(trace)
@@ -211,7 +211,6 @@ class EventLog:
         watched = set(self._holders.watched()) if execs else set()
         program_of = self._ledger.ownership.program_of
         happened.execs = [(one, program_of(one.pid)) for one in execs if one.pid in watched]
-        self._traced_before, self._traced_until = self._traced_until, trace.until
         since, until = trace.since + self._anchor, trace.ended_at + self._anchor
         if self._chains.forgotten > self._forgotten:
             count, self._forgotten = self._chains.forgotten - self._forgotten, self._chains.forgotten

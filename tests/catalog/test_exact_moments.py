@@ -154,6 +154,37 @@ def test_changes_tell_of_what_no_sample_saw(tmp_path: Path) -> None:
         assert [row[:2] for row in changes(3.3, 4.3)] == [("closed", 2), ("opened", 3)]
 
 
+def test_changes_tell_when_one_closed_that_had_left_its_last_state_before(tmp_path: Path) -> None:
+    """CLOSE_WAIT between two samples has no row: the last row ends as that begins, the socket later."""
+    part = Part(tmp_path, 0, 9)
+    for id_ in (2, 3):
+        part.connection(id_, 0, 4, "found")
+        part.exactly(ended=4.25)
+    part.closed(2, None, 4.75, sampled=True, cause="reset by the peer")
+    part.connection(4, 0, 4, "found", "changed")
+    part.exactly(ended=4.25)
+    part.connection(4, 5, 6, "changed", state="TIME_WAIT")
+    part.exactly(4.25, 6.5)
+    part.closed(4, None, 4.25, sampled=True)
+    part.write()
+    with open_catalog(tmp_path) as catalog:
+
+        def closed(first: float, last: float) -> list[tuple[Any, ...]]:
+            return catalog.rows(
+                "SELECT socket_id, not_before, not_after, evidence "
+                f"FROM changes_between('{began(first).isoformat()}', '{began(last).isoformat()}') "
+                "WHERE what = 'closed' ORDER BY not_after, socket_id"
+            )
+
+        assert closed(0, 9) == [
+            (3, began(4.25), began(4.25), "event"),
+            (2, began(4.75), began(4.75), "event"),
+            (4, began(6.5), began(6.5), "event"),
+        ]
+        assert [row[0] for row in closed(4, 4.5)] == [3]
+        assert [row[0] for row in closed(4.5, 5)] == [2]
+
+
 def test_samples_take_time_here() -> None:
     """What the moments of these tests stand on."""
     assert timedelta(seconds=END) == SAMPLE_TAKES

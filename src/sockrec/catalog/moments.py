@@ -133,7 +133,7 @@ _NOT_BEFORE: Final = (
 )
 
 # A state that held between two samples only has no row: what a socket was before it changed is its last
-# row that ended by then.
+# row that ended by then, and one may have closed after its last row's state had ended: its event tells.
 CHANGES_BETWEEN: Final = f"""
 CREATE MACRO changes_between(t1, t2) AS TABLE
 SELECT s.host, 'opened' AS what, s.begun_after AS not_before, s.first_seen AS not_after,
@@ -143,11 +143,15 @@ FROM sockets s
 WHERE s.begun_as = 'opened' AND s.begun_after < t2::TIMESTAMPTZ AND s.first_seen > t1::TIMESTAMPTZ
     AND NOT ({REMNANT.format("s")})
 UNION ALL
-SELECT s.host, 'closed', s.last_seen, s.ended_by, s.ended_evidence, {_IDENTITY.format("s")},
-    s.state, s.pid, s.program, {_NOT_BEFORE}, s.recording
+SELECT s.host, 'closed', coalesce(e.not_before, s.last_seen) AS not_before,
+    coalesce(e.not_after, s.ended_by) AS not_after, coalesce(e.evidence, s.ended_evidence),
+    {_IDENTITY.format("s")}, s.state, s.pid, s.program, {_NOT_BEFORE}, s.recording
 FROM sockets s
-WHERE s.ended_as = 'closed' AND s.last_seen < t2::TIMESTAMPTZ AND s.ended_by > t1::TIMESTAMPTZ
-    AND NOT ({REMNANT.format("s")})
+LEFT JOIN base.events e ON e.kind = 'closed' AND e.host = s.host AND e.recording = s.recording
+    AND e.socket_id = s.socket_id AND e.local_port = s.local_port AND e.not_before > s.ended_by
+    AND s.ended_evidence = 'event' AND s.state <> 'TIME_WAIT'
+WHERE s.ended_as = 'closed' AND coalesce(e.not_before, s.last_seen) < t2::TIMESTAMPTZ
+    AND coalesce(e.not_after, s.ended_by) > t1::TIMESTAMPTZ AND NOT ({REMNANT.format("s")})
 UNION ALL
 SELECT s.host, 'changed', s.begun_after, s.first_seen, s.begun_evidence, {_IDENTITY.format("s")},
     s.state, s.pid, s.program, b.state, b.pid, b.program, s.recording

@@ -102,6 +102,33 @@ def test_a_file_with_columns_of_another_type_is_left_out(tmp_path: Path) -> None
     assert "5 samples" in sockrec("info", "-C", capture).stdout
 
 
+@pytest.mark.parametrize("what", ["another type", "no column"])
+def test_verify_finds_columns_that_are_not_the_tables_and_repair_leaves_none(
+    what: str, tmp_path: Path
+) -> None:
+    """Its checksums are right: whoever made it made them, too."""
+    capture = tmp_path / "capture"
+    part = whole(capture)
+    part.write()
+    strange = {
+        "another type": lambda rows: column(rows, "first_seen", pa.array([b"x"] * rows.num_rows)),
+        "no column": lambda rows: rows.drop_columns("first_seen"),
+    }
+    rewrite(part, "sockets", strange[what])
+    name = part.path("sockets").relative_to(capture)
+    found = sockrec("verify", "-C", capture)
+    assert found.returncode == 3
+    assert f"{name}: has {what}" in found.stdout
+    assert "1 damage;" in found.stdout
+    repaired = sockrec("verify", "--repair", "-C", capture)
+    assert repaired.returncode == 0
+    assert f"repaired: {name}: was written anew: all rows of sockets are lost" in repaired.stdout
+    assert sockrec("verify", "-C", capture).returncode == 0
+    done = sockrec("events", "-C", capture)
+    assert f"sockrec: lost: {part.path('sockets')}: is what was left" in done.stderr
+    assert part.path("sockets").with_suffix(".damaged").exists()
+
+
 def test_one_kind_that_can_not_be_reckoned_leaves_the_other_findings(tmp_path: Path) -> None:
     capture = tmp_path / "capture"
     ATTACKS["numbers_far_away"](capture)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from sockrec.store import files
 from sockrec.store.check_block import CheckedFile, place_of
+from sockrec.store.schema import ARROW_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,21 @@ def read_metadata(path: Path) -> dict[str, str]:
         for key, value in raw.items()
         if key.startswith(b"sockrec.")
     }
+
+
+def misfit(source: Path | pa.BufferReader, table: Table) -> str | None:
+    """Say why a file is none of the table's: a column of another type, or none that it has always had.
+
+    None if it is one. Raises `OSError` or `pyarrow.ArrowException` if the footer can't be read.
+    """
+    schema = pq.read_schema(source)
+    for column in table.columns:
+        found = schema.get_all_field_indices(column.name)
+        if not found and column.since == 1:
+            return f"has no column {column.name}: it is no file of {table.name}"
+        if len(found) > 1 or (found and schema.field(found[0]).type != ARROW_TYPES[column.type]):
+            return f"has another type of {column.name}: it is no file of {table.name}"
+    return None
 
 
 def columns_of(file: pq.ParquetFile, number: int) -> list[pq.ColumnChunkMetaData]:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from sockrec.model.tables import TABLES
 from sockrec.store import check_block, layout
 from sockrec.store.check_block import Block
-from sockrec.store.parquet import columns_of
+from sockrec.store.parquet import columns_of, misfit
 from sockrec.store.schema import arrow_schema
 
 if TYPE_CHECKING:
@@ -64,11 +64,21 @@ def salvage(path: Path) -> Salvage:
     found = Salvage(metadata=check_block.metadata_in(content[block.end :]))
     is_here = block.place == check_block.place_of(path)
     found.belongs = path if is_here else _belongs(path, found.metadata, block.place)
-    if not bad:
+    if not bad and _fits(found.belongs, content):
         found.healed = content
     if found.belongs == path:
         _read(found, path, content, bad, trusts_footer=True)
     return found
+
+
+def _fits(belongs: Path | None, content: bytes) -> bool:
+    """Tell whether a file whose bytes are right has the columns of the table that it belongs to."""
+    try:
+        return (
+            belongs is not None and misfit(pa.BufferReader(content), TABLES[belongs.parents[2].name]) is None
+        )
+    except _ERRORS:
+        return False
 
 
 def _put_right(content: bytes) -> tuple[bytes, Block, list[tuple[int, int]], bool] | None:

@@ -1,4 +1,4 @@
-"""Whether a segment is whole: every byte of it compared with its checksums."""
+"""Whether a segment is whole: every byte compared with its checksums, and its columns with its table's."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sockrec.model.tables import TABLES
 from sockrec.store.check_block import End, damaged_stretches
 from sockrec.store.damage import Damage
-from sockrec.store.parquet import columns_of
+from sockrec.store.parquet import columns_of, misfit
 from sockrec.store.survey import check_end
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_ERRORS: Final = (pa.ArrowException, OSError, ValueError, MemoryError)
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -36,7 +38,7 @@ def check_whole(path: Path) -> Damage | None:
 def check_data(path: Path, end: End) -> Damage | None:
     """Do what `check_whole` does for a segment whose end was checked already."""
     if end.check is None:
-        what = deep_check(path)
+        what = deep_check(path) or _misfit(path)
         return None if what is None else Damage(path, what)
     try:
         fd = os.open(path, _OPEN)
@@ -47,7 +49,8 @@ def check_data(path: Path, end: End) -> Damage | None:
     except OSError as error:
         return Damage(path, f"can't be read: {error.strerror}")
     if not bad:
-        return None
+        what = _misfit(path)
+        return None if what is None else Damage(path, what)
     many = f": {len(bad)} stretches of {len(end.check.ends)}" if len(end.check.ends) > 1 else ""
     return Damage(path, f"fails its checksum{many}", end.check.bounds(bad[0])[0])
 
@@ -59,7 +62,18 @@ def deep_check(path: Path) -> str | None:
             for group in range(file.num_row_groups):
                 columns_of(file, group)
                 file.read_row_group(group).validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        text = str(error).strip()
-        return text.splitlines()[0] if text else type(error).__name__
+    except _ERRORS as error:
+        return _line(error)
     return None
+
+
+def _misfit(path: Path) -> str | None:
+    try:
+        return misfit(path, TABLES[path.parents[2].name])
+    except _ERRORS as error:
+        return _line(error)
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -322,7 +322,7 @@ class Capture:
         `UsageError` if the statement is wrong, or does anything but read.
         """
         self._catalog.check(query)
-        return self._catalog.run(lambda connection: connection.sql(query, params=params))
+        return self._catalog.run(lambda connection: connection.sql(query, params=params), trusted=False)
 
     def netstat(self, at: Moment = "end", flags: str = "-tulpn", host: str | None = None) -> str:
         r"""Return what `LC_ALL=C netstat FLAGS` would have printed of internet sockets at a moment.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -17,7 +18,8 @@ from sockrec.model.tables import TABLES
 from sockrec.query.when import when
 from sockrec.store import parquet, segments
 from sockrec.store.layout import Layout, stem
-from tests.catalog.captures import Part
+from tests.catalog.captures import Part, began
+from tests.faults.scale import cases
 from tests.support import command
 
 
@@ -326,3 +328,40 @@ def test_a_file_without_its_columns_is_left_out(tmp_path: Path, number: int) -> 
         assert [(damage.path, damage.what) for damage in catalog.damages] == [
             (path, "has no column uid: it is no file of sockets")
         ]
+
+
+_PYTHON = {
+    "int": int, "float": float, "bool": bool, "text": str, "time": datetime, "ints": list, "texts": list,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["samples", "sockets", "activity", "events", "processes"])
+def test_what_is_read_is_what_the_table_says_whatever_a_file_has(name: str, tmp_path: Path) -> None:
+    """Each column as text, or as numbers where it is text: cast if it can be, or its file is left out."""
+    version = 2  # without checksums, which whoever writes such a file can make, too
+    columns = [column for column in TABLES[name].columns if column.since <= version]
+    for column in columns[:: cases(5, 1)]:
+        root = tmp_path / column.name
+        parts = []
+        for number in range(2):
+            part = Part(root, 10 * number, 10 * number + 9, part=number, version=version)
+            part.socket(1, 10 * number, 10 * number + 9, "carried" if number else "found", "carried")
+            part.rows["activity"].append({"recording": part.recording, "socket_id": 1, "read_at": began(1)})
+            part.event("lost", 10 * number + 1, detail="events", count=1)
+            part.process(4121, 10 * number, 10 * number + 9, "carried" if number else "found", "carried")
+            parts.append(part.write())
+        path = parts[1].path(name)
+        rows = pq.read_table(path, partitioning=None)
+        other = [1.5] if column.type in ("text", "texts") else ["x"]
+        place = rows.schema.get_field_index(column.name)
+        rows = rows.set_column(place, column.name, [other * rows.num_rows])
+        pq.write_table(rows, path)
+        with open_catalog(root) as catalog:
+            asked = f'SELECT "{column.name}" FROM parts.{name}'
+            of_the_whole = f"{asked} WHERE file = '{parts[0].path(name)}'"
+            whole, every = catalog.rows(of_the_whole), catalog.rows(asked)
+            assert whole
+            assert catalog.rows(of_the_whole) == whole
+            assert {type(value) for (value,) in every} <= {_PYTHON[column.type], type(None)}
+            assert len(every) > len(whole) or [damage.path for damage in catalog.damages] == [path], column
+            catalog.connection.execute("FROM connections").fetchall()

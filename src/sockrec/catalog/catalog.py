@@ -64,6 +64,7 @@ class Catalog:
         self.damages: list[Damage] = []
         self._untold: list[Damage] = []
         self._bad: dict[Path, tuple[Damage, tuple[int, ...]]] = {}
+        self._all_fit = False
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._running: duckdb.DuckDBPyConnection | None = None
         self._witness = Witness()
@@ -96,10 +97,12 @@ class Catalog:
         """Read again what a recorder has written meanwhile."""
         self._open()
 
-    def run(self, question: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+    def run(self, question: Callable[[duckdb.DuckDBPyConnection], Answer], *, trusted: bool = True) -> Answer:
         """Return `question(cursor)`; damaged files are left out, recorded, and it is asked again.
 
-        Raises `UsageError` for a statement that is wrong, `CaptureError` if nothing can be read.
+        Where a `trusted` statement is wrong, files may be why: they are looked at, which takes a while if
+        they are many. Raises `UsageError` for a statement that is wrong, `CaptureError` if nothing can be
+        read.
         """
         while True:
             before = self._derived.state
@@ -120,7 +123,7 @@ class Catalog:
                 if self._derived.state == before:
                     raise meaning(error) from None
             except duckdb.Error as error:
-                self.leave_out_damaged(error)
+                self.leave_out_damaged(error, trusted=trusted)
 
     def interrupt(self) -> None:
         """End what is being asked now, from another thread: its question raises `KeyboardInterrupt`."""
@@ -202,7 +205,7 @@ class Catalog:
             self._untold.append(damage)
             self.damages.append(damage)
 
-    def leave_out_damaged(self, error: duckdb.Error) -> None:
+    def leave_out_damaged(self, error: duckdb.Error, *, trusted: bool = True) -> None:
         """Find the files that a failed statement tripped over and open the capture anew without them.
 
         Raises what the error means if it was not for a file, and `KeyboardInterrupt` if that was why.
@@ -221,18 +224,31 @@ class Catalog:
             self._leave_out(found)
             return
         if isinstance(error, _OF_THE_STATEMENT):
-            raise meaning(error) from None
+            found = self._unfit() if trusted else {}
+            if not found:
+                raise meaning(error) from None
+            self._leave_out(found)
+            return
         named = [segment for segment in files if str(segment.path) in str(error)]
         found = self._damaged(named, deeply=True)
         found = found or self._damaged((segment for segment in files if segment not in named), deeply=True)
-        found = found or sources.unfit(self._open_connection, self._sources)
+        found = found or self._unfit()
         if not found:
             raise meaning(error) from None
         self._leave_out(found)
 
+    def _unfit(self) -> dict[Path, Damage]:
+        """Return the files that have not the columns of their tables; looked for once."""
+        if self._all_fit:
+            return {}
+        found = sources.unfit(self._open_connection, self._sources)
+        self._all_fit = not found
+        return found
+
     def _open(self) -> None:
         self.close()
         self._sources = sources.find(self.root)
+        self._all_fit = False
         files = self.survey.segments
         # Another file at its path, as after a repair, may be whole.
         self._bad = {path: bad for path, bad in self._bad.items() if identity(path) == bad[1]}
@@ -253,7 +269,7 @@ class Catalog:
             self._derived.make_runs()
             self._witness.watch(self._connection, self._files())
         except duckdb.Error as error:
-            self._leave_out_unfit(error)
+            self.leave_out_damaged(error)
 
     def _derive(self, make: Callable[[Derived], None]) -> None:
         """Make views; files that they can't be made of are left out."""
@@ -261,19 +277,9 @@ class Catalog:
             try:
                 make(self._derived)
             except duckdb.Error as error:
-                self._leave_out_unfit(error)
+                self.leave_out_damaged(error)
             else:
                 return
-
-    def _leave_out_unfit(self, error: duckdb.Error) -> None:
-        """Open the capture anew without the files that have not the columns of their tables."""
-        if not isinstance(error, duckdb.BinderException):
-            self.leave_out_damaged(error)
-            return
-        found = sources.unfit(self._open_connection, self._sources)
-        if not found:
-            raise meaning(error) from None
-        self._leave_out(found)
 
     def close(self) -> None:
         """Let the connection go; relations made from it can't be read any more."""

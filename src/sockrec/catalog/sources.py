@@ -224,8 +224,13 @@ def _segments(
         groups.setdefault(group, []).append(literal(str(segment.path)))
     for (host, lacking), files in groups.items():
         hive = "true, hive_types = {'host': VARCHAR, 'date': VARCHAR}" if host is None else "false"
+        # Of a file that has another type the rows are of the right one all the same, or none are: what DuckDB
+        # hands to Python has to be what the tables say. Where the types are the same it drops the casts.
         columns = ", ".join(
-            null(column) if column.name in lacking else quoted([column.name]) for column in table.columns
+            null(column)
+            if column.name in lacking
+            else f'"{column.name}"::{sql_type(column.type)} AS "{column.name}"'
+            for column in table.columns
         )
         yield (
             f"SELECT {'host' if host is None else literal(host) + ' AS host'}, {columns}, "

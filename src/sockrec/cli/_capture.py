@@ -110,8 +110,10 @@ def stream(
     catalog: Catalog,
     pieces: Callable[[duckdb.DuckDBPyConnection], Iterable[Piece]],
     put: Callable[[Piece], None],
+    *,
+    trusted: bool = True,
 ) -> None:
-    """Put out the pieces of an answer as they come.
+    """Put out the pieces of an answer as they come; of a statement that is not `trusted`, see `Catalog.run`.
 
     Nothing is put out that was read from a file that fails its checksum. Until the first piece is out,
     damaged files are left out and the query is run again; after that, what was printed can't be taken
@@ -137,7 +139,7 @@ def stream(
                 ) from None
             raise
 
-    catalog.run(run)
+    catalog.run(run, trusted=trusted)
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def lifecycle(
     """Show the states that TCP connections went through, with times, from SYN to CLOSED.
 
     Of a port: how many went which way, and how long they stayed in each state. Of one socket: when it entered
-    each state. Beginnings, handshakes and ends are told by events, the states in between by samples.
+    each state. Beginnings, handshakes and ends are told by events, the states in between by samples. What no
+    sample saw is "not sampled", from when an event told.
     """
     from sockrec.errors import NothingMatchedError, UsageError
     from sockrec.query import grammar, nothing, rate_names

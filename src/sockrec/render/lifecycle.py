@@ -17,6 +17,7 @@ from sockrec.render.sentences import endpoint, holder
 
 Row = Mapping[str, Any]
 
+_UNSAMPLED: Final = "not sampled"
 _STATE_WIDTH: Final = len("ESTABLISHED")
 _BOUNDS_WIDTH: Final = len("10:32:09.000 - 10:32:10.010")
 _TITLES: Final = ("role", "from", "", "to", "connections", "median", "longest")
@@ -76,9 +77,8 @@ def _steps(steps: Sequence[Row], zone: tzinfo) -> list[str]:
         what = row["how"] or length
         if row["not_before"] is None:
             what = ", ".join(filter(None, ("found so", what)))
-        lines.append(
-            f"  {_bounds(row, zone):<{_BOUNDS_WIDTH}}  {row['state']:<{_STATE_WIDTH}}  {what}".rstrip()
-        )
+        state = row["state"] or _UNSAMPLED
+        lines.append(f"  {_bounds(row, zone):<{_BOUNDS_WIDTH}}  {state:<{_STATE_WIDTH}}  {what}".rstrip())
     return lines
 
 

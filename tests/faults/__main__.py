@@ -32,7 +32,7 @@ _TOGETHER = (
     "tests/store/test_journal_damage.py",
 )
 # Of what many tests count the sum is told, of these the largest.
-_LARGEST = ("minutes", "largest", "memory", "descriptors", "sockets", "processes")
+_LARGEST = ("minutes", "largest", "slowest", "memory", "descriptors", "sockets", "processes")
 
 
 def table(lines: Iterable[str]) -> str:

@@ -136,7 +136,7 @@ def _longest_us(written: Iterable[Fact]) -> int:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(cases(1, 80)))
+@pytest.mark.parametrize("seed", range(cases(1, 100)))
 def test_at_random_moments(tmp_path: Path, seed: int) -> None:
     retention = ("--max-age", "4s") if seed % 4 == 3 else ()
     with Killing(tmp_path, seed, *retention) as killing:

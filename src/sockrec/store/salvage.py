@@ -183,7 +183,9 @@ def _fitting(table: Table, schema: pa.Schema) -> pa.Schema:
     for name, kind in zip(schema.names, schema.types, strict=True):
         if name not in wanted.names or wanted.field(name).type != kind:
             raise ValueError(f"no column {name} of this type")
-    if not schema.names or len(set(schema.names)) != len(schema.names):
+    if len(set(schema.names)) != len(schema.names):
+        raise ValueError("columns stand twice")
+    if not {column.name for column in table.columns if column.since == 1} <= set(schema.names):
         raise ValueError("columns are missing")
     return pa.schema([wanted.field(name) for name in schema.names])
 

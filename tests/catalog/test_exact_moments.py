@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockrec.catalog import open_catalog
+from sockrec.catalog import Catalog, open_catalog
 from sockrec.replay.moment import Moments
 from tests.catalog.captures import SAMPLE_TAKES, START, Part, began, ended, us
 from tests.faults.scale import cases
@@ -29,6 +29,13 @@ def _states(root: Path, sample: int) -> list[tuple[int, str]]:
         replayed = moments.rows(moments.at(us(began(sample))))
     assert Counter(state for _, state in found) == Counter(row.state for row in replayed)
     return found
+
+
+def _changes(catalog: Catalog, first: float, last: float, shown: str) -> list[tuple[Any, ...]]:
+    return catalog.rows(
+        f"SELECT {shown} FROM changes_between('{began(first).isoformat()}', '{began(last).isoformat()}') "
+        "ORDER BY not_after, what DESC, socket_id"
+    )
 
 
 def test_the_picture_is_that_of_the_end_of_the_sample(tmp_path: Path) -> None:
@@ -137,11 +144,7 @@ def test_changes_tell_of_what_no_sample_saw(tmp_path: Path) -> None:
     with open_catalog(tmp_path) as catalog:
 
         def changes(first: float, last: float) -> list[tuple[Any, ...]]:
-            return catalog.rows(
-                "SELECT what, socket_id, state, not_before, not_after, evidence "
-                f"FROM changes_between('{began(first).isoformat()}', '{began(last).isoformat()}') "
-                "ORDER BY not_after, what DESC"
-            )
+            return _changes(catalog, first, last, "what, socket_id, state, not_before, not_after, evidence")
 
         assert changes(0, 9) == [
             ("opened", 2, None, began(3.25), began(3.25), "event"),
@@ -168,21 +171,14 @@ def test_changes_tell_when_one_closed_that_had_left_its_last_state_before(tmp_pa
     part.closed(4, None, 4.25, sampled=True)
     part.write()
     with open_catalog(tmp_path) as catalog:
-
-        def closed(first: float, last: float) -> list[tuple[Any, ...]]:
-            return catalog.rows(
-                "SELECT socket_id, not_before, not_after, evidence "
-                f"FROM changes_between('{began(first).isoformat()}', '{began(last).isoformat()}') "
-                "WHERE what = 'closed' ORDER BY not_after, socket_id"
-            )
-
-        assert closed(0, 9) == [
+        shown = "what, socket_id, not_before, not_after, evidence"
+        assert [row[1:] for row in _changes(catalog, 0, 9, shown) if row[0] == "closed"] == [
             (3, began(4.25), began(4.25), "event"),
             (2, began(4.75), began(4.75), "event"),
             (4, began(6.5), began(6.5), "event"),
         ]
-        assert [row[0] for row in closed(4, 4.5)] == [3]
-        assert [row[0] for row in closed(4.5, 5)] == [2]
+        assert _changes(catalog, 4, 4.5, "what, socket_id") == [("closed", 3), ("changed", 4)]
+        assert _changes(catalog, 4.5, 5, "what, socket_id") == [("closed", 2)]
 
 
 def test_samples_take_time_here() -> None:

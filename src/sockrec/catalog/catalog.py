@@ -241,7 +241,7 @@ class Catalog:
         """Return the files that have not the columns of their tables; looked for once."""
         if self._all_fit:
             return {}
-        found = sources.unfit(self._open_connection, self._sources)
+        found = sources.unfit(self._sources)
         self._all_fit = not found
         return found
 

@@ -35,16 +35,6 @@ _SQL_TYPES: Final[Mapping[Type, str]] = {
     "ints": "BIGINT[]",
     "texts": "VARCHAR[]",
 }
-# Physical and converted type, as `parquet_schema` names them.
-_PARQUET_TYPES: Final[Mapping[Type, tuple[str | None, str | None]]] = {
-    "int": ("INT64", None),
-    "float": ("DOUBLE", None),
-    "bool": ("BOOLEAN", None),
-    "text": ("BYTE_ARRAY", "UTF8"),
-    "time": ("INT64", "TIMESTAMP_MICROS"),
-    "ints": (None, "LIST"),
-    "texts": (None, "LIST"),
-}
 FILES: Final = (
     'CREATE TABLE base.files ("table" VARCHAR, host VARCHAR, recording VARCHAR, part BIGINT, file VARCHAR)'
 )
@@ -153,55 +143,25 @@ def _missing(
     return lacking
 
 
-def unfit(connection: duckdb.DuckDBPyConnection, sources: Sources) -> dict[Path, Damage]:
+def unfit(sources: Sources) -> dict[Path, Damage]:
     """Return the files that lack columns that their table has always had, or have them as another type."""
-    found = {}
-    for table in TABLES.values():
-        first = {column.name for column in table.columns if column.since == 1}
-        paths = [segment.path for segment in sources.survey.segments.get(table.name, [])]
-        for path, name in _strange(connection, table, paths):
-            found[path] = Damage(path, f"has another type of {name}: it is no file of {table.name}")
-        for path, names in _columns(connection, paths).items():
-            if lost := sorted(first - names):
-                found[path] = Damage(path, f"has no column {lost[0]}: it is no file of {table.name}")
-    return found
+    # Arrow takes longer to import than most questions need.
+    from sockrec.store.whole import columns_misfit
+
+    paths = (one.path for segments in sources.survey.segments.values() for one in segments)
+    told = ((path, columns_misfit(path)) for path in paths)
+    return {path: Damage(path, what) for path, what in told if what is not None}
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, paths: Collection[Path]) -> dict[Path, set[str]]:
     """Return the names of the columns of each file."""
     if not paths:
         return {}
+    files = ", ".join(literal(str(path)) for path in paths)
     told = connection.execute(
-        f"SELECT file_name, list(name) FROM parquet_schema({_listed(paths)}) GROUP BY file_name"
+        f"SELECT file_name, list(name) FROM parquet_schema([{files}]) GROUP BY file_name"
     ).fetchall()
     return {Path(path): set(names) for path, names in told}
-
-
-def _strange(
-    connection: duckdb.DuckDBPyConnection, table: Table, paths: Collection[Path]
-) -> list[tuple[Path, str]]:
-    """Return the files that have a column as another type than their table's, and the first such column."""
-    if not paths:
-        return []
-    usual = ", ".join(
-        f"({literal(column.name)}, {', '.join(map(_text, _PARQUET_TYPES[column.type]))})"
-        for column in table.columns
-    )
-    told = connection.execute(
-        f"""SELECT s.file_name, min(s.name) FROM parquet_schema({_listed(paths)}) s
-        JOIN (VALUES {usual}) u (name, stored, meant) ON u.name = s.name
-        WHERE s.type IS DISTINCT FROM u.stored OR s.converted_type IS DISTINCT FROM u.meant
-        GROUP BY s.file_name"""
-    ).fetchall()
-    return [(Path(path), name) for path, name in told]
-
-
-def _listed(paths: Collection[Path]) -> str:
-    return f"[{', '.join(literal(str(path)) for path in paths)}]"
-
-
-def _text(value: str | None) -> str:
-    return "NULL::VARCHAR" if value is None else literal(value)
 
 
 def _segments(

@@ -38,7 +38,7 @@ def check_whole(path: Path) -> Damage | None:
 def check_data(path: Path, end: End) -> Damage | None:
     """Do what `check_whole` does for a segment whose end was checked already."""
     if end.check is None:
-        what = deep_check(path) or _misfit(path)
+        what = deep_check(path) or columns_misfit(path)
         return None if what is None else Damage(path, what)
     try:
         fd = os.open(path, _OPEN)
@@ -49,7 +49,7 @@ def check_data(path: Path, end: End) -> Damage | None:
     except OSError as error:
         return Damage(path, f"can't be read: {error.strerror}")
     if not bad:
-        what = _misfit(path)
+        what = columns_misfit(path)
         return None if what is None else Damage(path, what)
     many = f": {len(bad)} stretches of {len(end.check.ends)}" if len(end.check.ends) > 1 else ""
     return Damage(path, f"fails its checksum{many}", end.check.bounds(bad[0])[0])
@@ -67,7 +67,8 @@ def deep_check(path: Path) -> str | None:
     return None
 
 
-def _misfit(path: Path) -> str | None:
+def columns_misfit(path: Path) -> str | None:
+    """Say why a segment has not the columns of the table whose folder it lies in, or None if it has."""
     try:
         return misfit(path, TABLES[path.parents[2].name])
     except _ERRORS as error:

@@ -13,7 +13,7 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from sockrec.catalog import open_catalog
 from sockrec.errors import CaptureError
 from sockrec.store import layout, segments
 from sockrec.store.files import is_temporary
+from sockrec.store.retention import read_removed
 from tests.faults.churn import Churn
 from tests.faults.crash_states import STATES, Disk
 from tests.faults.facts import beyond, describe, facts, temporary_files
@@ -77,6 +78,10 @@ class Promised:
                 self.synced.update(said)
                 self._safe.setdefault(place.stem, Counter()).update(said)
 
+    def of(self, stems: Iterable[str]) -> Counter[Fact]:
+        """Return what was synced of some parts that are not removed yet."""
+        return sum((self._safe.get(stem, Counter()) for stem in stems), Counter())
+
 
 def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=20).digest()
@@ -87,7 +92,7 @@ class Machine:
 
     def __init__(self, folder: Path, root: str) -> None:
         self.capture = folder / "capture"
-        self.states = self.opened = self.recorded = 0
+        self.states = self.opened = self.recorded = self.finished = 0
         self._root = root
         self._contents = folder / "contents"
         self._contents.mkdir()
@@ -152,9 +157,11 @@ class Machine:
     def record(self, namespace: Namespace, promised: Promised, why: str) -> None:
         """Expect that a recorder goes on here, and that what was promised is there after it, too.
 
-        It may remove a part first: what retention had removed before the power was cut.
+        It first removes, whole, the parts that retention had noted to be removed when the power was cut.
         """
         self.recorded += 1
+        noted = read_removed(layout.Layout(self.capture), socket.gethostname()).removing
+        going = promised.of(noted)
         command = (SOCKREC, "record", "-C", self.capture, "--interval", "50ms", "--for", "100ms")
         done = namespace.run(*command, env=CLEAN, timeout=60)
         assert (done.returncode, done.stderr) == (0, ""), why
@@ -162,9 +169,13 @@ class Machine:
             ((added,),) = opened.rows(
                 "SELECT count(*) FROM samples WHERE recording = (SELECT max(recording) FROM recordings)"
             )
-            lost = beyond(promised.synced, facts(opened))
+            found = facts(opened)
         assert added > 1, why
+        lost = beyond(promised.synced - going, found)
         assert not lost, f"{why}: recording on has lost {describe(lost)}"
+        left = Counter(fact for fact in going if fact[0] == "samples" and fact in found)
+        assert not left, f"{why}: recording on has not removed {describe(left)} of {noted}"
+        self.finished += bool(going)
 
 
 @pytest.fixture
@@ -191,6 +202,17 @@ def _record(namespace: Namespace, folder: Path, sync: str, seed: int) -> list[Op
     return found
 
 
+def _noted(done: list[Op]) -> Iterator[int]:
+    """Give the places at which a note of what is to be removed lasts, and all of that is still there."""
+    folder = None
+    for place, op in enumerate(done):
+        if op.kind == "rename" and Path(op.to).name == "removed":
+            folder = Path(op.to).parent
+        elif op.kind == "sync" and Path(op.path) == folder:
+            yield place
+            folder = None
+
+
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("sync", ["1s", "0s"][: cases(1, 2)])
 def test_each_beginning_of_what_was_done_is_a_capture(
@@ -202,7 +224,8 @@ def test_each_beginning_of_what_was_done_is_a_capture(
     promised = Promised()
     machine = Machine(machine_folder, disk.root)
     critical = {place for place, op in enumerate(done) if op.kind in ("sync", "rename", "unlink")}
-    chosen = set(range(len(done))) if is_torture() else set(luck.sample(sorted(critical), 8))
+    noted = set(_noted(done))
+    chosen = set(range(len(done))) if is_torture() else {*luck.sample(sorted(critical), 8), min(noted)}
     for place, op in enumerate(done):
         disk.apply(op)
         promised.apply(op, disk)
@@ -213,9 +236,9 @@ def test_each_beginning_of_what_was_done_is_a_capture(
             files = disk.after_a_cut(state, luck)
             if machine.lay_out(files, promised.synced.total()):
                 machine.check(promised, disk.unsynced, why)
-                if promised.synced and machine.opened % cases(5, 100) == 0:
+                if promised.synced and (place in noted or machine.opened % cases(5, 100) == 0):
                     machine.record(netns, promised, why)
-    assert machine.recorded
+    assert machine.recorded > machine.finished > 0
     samples = sum(fact[0] == "samples" for fact in promised.written.elements())
     removed = sum(promised.removed, Counter())
     assert promised.synced + removed == promised.written, "a recorder that ended has synced all"
@@ -230,6 +253,7 @@ def test_each_beginning_of_what_was_done_is_a_capture(
         states=machine.states,
         different=machine.opened,
         recorded_on=machine.recorded,
+        removals_finished=machine.finished,
         samples_promised=samples,
         parts_removed=len(promised.removed),
         lost=0,

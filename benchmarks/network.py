@@ -83,12 +83,14 @@ def _record(population: Population, seconds: int, slow: str) -> float:
     with tempfile.TemporaryDirectory(prefix="sockrec-bench-") as folder:
         words = [SOCKREC, "record", "-C", str(Path(folder) / "capture"), "--max-cpu", "off"]
         words += ["--interval", f"{_INTERVAL_S}s", "--slow-interval", slow, "--for", f"{seconds}s"]
-        recorder = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-        while recorder.poll() is None:
-            population.replace(0.01)
-            time.sleep(_INTERVAL_S)
+        told = Path(folder) / "stderr"
+        with told.open("wb") as stderr:
+            recorder = subprocess.Popen(words, stderr=stderr)
+            while recorder.poll() is None:
+                population.replace(0.01)
+                time.sleep(_INTERVAL_S)
         if recorder.returncode:
-            raise BenchmarkError(f"the recorder ended with status {recorder.returncode}")
+            raise BenchmarkError(f"the recorder ended with {recorder.returncode}: {told.read_text()}")
         # The first takes its start-up with it.
         sql = "SELECT median(cpu_us) / 1e3 AS ms FROM samples WHERE number > 0"
         command = [SOCKREC, "sql", "-C", words[3], sql, "--format", "json"]

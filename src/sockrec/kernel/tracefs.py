@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,9 @@ _FSCONFIG_CMD_CREATE: Final = 6
 _FSMOUNT_CLOEXEC: Final = 1
 _NOSUID_NODEV_NOEXEC: Final = 0xE
 _MOUNTED: Final = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-_NAME: Final = re.compile(r"sockrec-(\d+)")
+_NAME: Final = re.compile(r"sockrec-(\d+)-[0-9a-f]{8}")
+_GONE: Final = (errno.ENOENT, errno.ENODEV)
+_TRIES: Final = 10
 
 
 class Folder:
@@ -100,35 +103,26 @@ def _detached() -> Folder:
 
 
 class Instance:
-    """The folder `instances/sockrec-PID`: buffers and settings that no other tracer shares.
+    """The folder `instances/sockrec-PID-XXXXXXXX`: buffers and settings that no other tracer shares.
 
-    Raises `KernelError` if the kernel refuses one. `close` removes it. If the process dies first, the
+    Recorders in several PID namespaces may have the same PID: what follows it tells them apart. Raises
+    `KernelError` if the kernel refuses one. `close` removes it. If the process dies first, the
     kernel stops it and gives its buffers back; the empty folder goes when the next recorder starts.
     """
 
     def __init__(self, tracefs: Folder) -> None:
         self._tracefs = tracefs
-        self.name = f"sockrec-{os.getpid()}"
-        self._path = f"instances/{self.name}"
-        self._guard = -1
         try:
             remove_leftovers(tracefs)
-            with contextlib.suppress(FileNotFoundError):
-                # A dead process had our pid. One that lives with it, in another PID namespace, keeps its own.
-                os.rmdir(self._path, dir_fd=tracefs.fd)
-            os.mkdir(self._path, 0o700, dir_fd=tracefs.fd)
+            for tries in range(_TRIES):
+                try:
+                    self._make()
+                    break
+                except OSError as error:
+                    if error.errno not in _GONE or tries == _TRIES - 1:
+                        raise
         except OSError as error:
             raise KernelError(f"a tracing instance can't be made: {error.strerror}") from error
-        self.folder = tracefs.enter(self._path)
-        try:
-            self.folder.write("options/disable_on_free", "1")
-            self._guard = self.folder.open("free_buffer", os.O_WRONLY)
-        except BaseException as error:
-            self.folder.close()
-            self._remove()
-            if isinstance(error, OSError):
-                raise KernelError(f"a tracing instance can't be set up: {error.strerror}") from error
-            raise
 
     def close(self) -> None:
         """Remove the instance; whoever has files of it open closes them first. Raises `KernelError`."""
@@ -138,25 +132,50 @@ class Instance:
         except OSError as error:
             raise KernelError(f"tracing instance {self.name} can't be removed: {error.strerror}") from error
 
+    def _make(self) -> None:
+        """Make it. Raises an `OSError` of those in `_GONE` if it was removed before it was in use.
+
+        It is in use as soon as `free_buffer` is open. Until then a recorder in another PID namespace, to whom
+        our PID says nothing, takes it for a dead one's.
+        """
+        self.name = f"sockrec-{os.getpid()}-{secrets.token_hex(4)}"
+        self._path = f"instances/{self.name}"
+        self._guard = -1
+        os.mkdir(self._path, 0o700, dir_fd=self._tracefs.fd)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._remove)
+            self.folder = self._tracefs.enter(self._path)
+            undo.callback(self.folder.close)
+            self.folder.write("options/disable_on_free", "1")
+            self._guard = self.folder.open("free_buffer", os.O_WRONLY)
+            undo.pop_all()
+
     def _remove(self) -> None:
         if self._guard >= 0:
             os.close(self._guard)
             self._guard = -1
-        os.rmdir(self._path, dir_fd=self._tracefs.fd)
+        try:
+            os.rmdir(self._path, dir_fd=self._tracefs.fd)
+        except OSError as error:
+            if error.errno not in _GONE:  # not in use any more, it may be removed by others first
+                raise
 
 
 def remove_leftovers(tracefs: Folder) -> list[str]:
-    """Remove instances of recorders whose process is gone; return their names. Raises `OSError`."""
+    """Remove instances of recorders whose process is gone; return their names. Raises `OSError`.
+
+    What has our own PID is of a dead one too, unless it is in use.
+    """
     removed = []
     for name in tracefs.names("instances"):
         match = _NAME.fullmatch(name)
-        if match is None or Path(f"/proc/{match[1]}").exists():
+        if match is None or (int(match[1]) != os.getpid() and Path(f"/proc/{match[1]}").exists()):
             continue
         try:
             os.rmdir(f"instances/{name}", dir_fd=tracefs.fd)
         except OSError as error:
-            # Busy: in use by a recorder in another PID namespace. No such: somebody else was faster.
-            if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ENODEV):
+            # Busy: in use by a recorder in another PID namespace. Gone: somebody else was faster.
+            if error.errno not in (errno.EBUSY, *_GONE):
                 raise
         else:
             removed.append(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -136,3 +138,30 @@ def test_what_is_above_is_found_when_the_last_one_read_has_closed_meanwhile(
     assert not closing_now
     assert found[above] == inode
     assert set(numbers) <= set(found)
+
+
+def test_a_process_that_goes_while_a_link_is_read_is_gone_and_not_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel refuses the link then: between finding the link and reading it, the process went."""
+    process = subprocess.Popen(["sleep", "60"])
+
+    def refused(*_: object, **__: object) -> str:
+        process.kill()
+        process.wait()
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with OpenFiles(process.pid) as files:
+        assert set(files.contents()) >= {0, 1, 2}
+        monkeypatch.setattr(os, "readlink", refused)
+        with pytest.raises((FileNotFoundError, ProcessLookupError)):
+            files.contents()
+
+
+def test_one_that_is_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "readlink", refused)
+    with OpenFiles(os.getpid()) as files, pytest.raises(PermissionError):
+        files.contents()

@@ -167,6 +167,10 @@ class OpenFiles:
                 missed_in_a_row += 1
                 if patience is not None and missed_in_a_row > patience:
                     break
+            except PermissionError:
+                # Said of what is gone, too: proc_fd_access_allowed(), fs/proc/base.c. Then this raises.
+                self.process()
+                raise
         self.reads += len(targets) + missed
         targets.pop(self._own, None)
         begin = len(_PREFIX)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sockrec.kernel.endings import CAUSES
+from sockrec.recorder.events.happened import Happened
 from tests.recorder.events.example import ANNOUNCED, COOKIE, END, LIFE, MS, OPEN, SECOND, US, A, B
 from tests.recorder.events.stage import Stage, closed, stage
 from tests.recorder.events.support import CLOSE, ESTABLISHED, LISTEN, TIME_WAIT, Change, Script, connection
@@ -49,6 +50,55 @@ def test_last_counters_that_an_event_has_are_not_written_twice(stage: Stage) -> 
     assert stage.exact is not None
     # The counters of the other are lost with its connection: the ledger has better ones.
     assert stage.exact.told.tolist() == [COOKIE]
+
+
+BRIEF = 300
+EXIT = Script(thread_exits=[(1055 * MS, BRIEF, b"brief")])
+
+
+def _owners(happened: Happened) -> list[tuple[int | None, str | None]]:
+    assert happened.closed is not None
+    owned = [happened.closed.owned.of(row) for row in happened.plain.tolist()]
+    return [(one.pid, one.program) for one in owned]
+
+
+def test_who_goes_between_two_looks_is_named_by_the_exit(stage: Stage) -> None:
+    """Its number was found in /proc; when its name was to be read there, it was gone."""
+    stage.began_long_ago()
+    stage.host.add(BRIEF, "brief")
+    del stage.host.programs[BRIEF]
+    life = connection(A, 1010 * MS, 1050 * MS, thread=BRIEF)
+    assert stage.drain(60_000, Script(life, [END], announced=ANNOUNCED)).closed is None
+    stage.host.remove(BRIEF)
+    assert _owners(stage.drain(60_000, EXIT)) == [(BRIEF, "brief")]
+
+
+def test_nor_is_a_listener_that_does(stage: Stage) -> None:
+    stage.began_long_ago()
+    stage.host.add(BRIEF, "brief")
+    del stage.host.programs[BRIEF]
+    rest: dict[str, Any] = {"remote_port": 0, "remote": "0.0.0.0", "thread": BRIEF}
+    listened = [Change(1010 * MS, A, CLOSE, LISTEN, **rest), Change(1050 * MS, A, LISTEN, CLOSE, **rest)]
+    announced = [{"cookie": COOKIE, "remote_port": 0}]
+    stage.drain(60_000, Script(listened, [END], announced=announced))
+    stage.host.remove(BRIEF)
+    (one,) = [*stage.drain(60_000, EXIT).listeners, *stage.drain(SECOND, last=True).listeners]
+    named = one.closed.owned.of(one.row)
+    assert (named.pid, named.program) == (BRIEF, "brief")
+
+
+@pytest.mark.parametrize("exits", [BRIEF, BRIEF + 1])
+def test_a_holder_that_a_sample_could_not_read_any_more_is_named_by_its_exit(
+    stage: Stage, exits: int
+) -> None:
+    """The opener is another: it handed its socket over."""
+    stage.began_long_ago()
+    stage.host.add(BRIEF + 2, "opener")
+    life = connection(A, 1010 * MS, 1050 * MS, thread=BRIEF + 2)
+    stage.sample(30_000, OPEN | {"owner": BRIEF}, script=Script(life[:2]))
+    gone = [(1045 * MS, exits, b"brief")]
+    told = stage.drain(60_000, Script(life[2:], [END], announced=ANNOUNCED, thread_exits=gone))
+    assert _owners(told) == [(BRIEF, "brief" if exits == BRIEF else None)]
 
 
 def test_what_samples_have_passed_takes_no_memory(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from sockrec.kernel.sockets import Reading
 from sockrec.kernel.transitions import Transitions
 from sockrec.model.states import CLOSE, FIN_WAIT2, LISTEN, TIME_WAIT
 from sockrec.recorder.events.lives import CLIENT, Lives
-from sockrec.recorder.events.people import People
+from sockrec.recorder.events.people import Actor, People
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.ownership import Owner
@@ -85,7 +85,7 @@ class Holders:
         again, self._unknown = self._unknown, []
         for place, (port, thread, time) in enumerate([*again, *now]):
             actor = self._people.find(thread, time)
-            if actor is None and place >= len(again) and thread > 0:
+            if _nameless(actor) and place >= len(again) and thread > 0:
                 self._unknown.append((port, thread, time))
             if actor is None or actor.network_namespace != self._netns:
                 continue
@@ -176,8 +176,11 @@ class Holders:
         # A sample that saw it in TIME_WAIT does not tell that it was open.
         open_ = seen[state[seen] != TIME_WAIT]
         last_seen[open_] = roster.last_seen[places[open_]]
-        numbers, index = np.unique(roster.condition[INET_ROW["owner"]][places[seen]], return_inverse=True)
-        names = [_named(self._ledger.ownership.owners[number]) for number in numbers.tolist()]
+        numbers, first, index = np.unique(
+            roster.condition[INET_ROW["owner"]][places[seen]], return_index=True, return_inverse=True
+        )
+        owners, times = self._ledger.ownership.owners, lives.closed[seen][first].tolist()
+        names = [self._named(owners[number], at) for number, at in zip(numbers.tolist(), times, strict=True)]
         owner[seen] = index
         if self._limbo:
             for row in np.flatnonzero(~sampled).tolist():
@@ -186,7 +189,7 @@ class Holders:
                     sampled[row], owner[row] = True, len(names)
                     state[row], keeper, last_seen[row], used = kept
                     unused[row] = not used
-                    names.append(_named(keeper))
+                    names.append(self._named(keeper, int(lives.closed[row])))
         sampled |= lives.ours
         unheld = np.array([named.pid is None for named in names] + [True])
         self._infer(np.flatnonzero(unheld[owner]), lives, owner, names)
@@ -204,7 +207,7 @@ class Holders:
         threads, first, index = np.unique(lives.opener[rows[mask]], return_index=True, return_inverse=True)
         times = lives.opened[rows[mask]][first].tolist()
         gone = [
-            thread > 0 and self._people.find(thread, at) is None
+            thread > 0 and _nameless(self._people.find(thread, at))
             for thread, at in zip(threads.tolist(), times, strict=True)
         ]
         mask[mask] = np.array(gone, np.bool_)[index]
@@ -231,6 +234,14 @@ class Holders:
         while self._limbo_remnants[0][0] < began_us - _REMNANTS_KEPT_US:
             for key in self._limbo_remnants.popleft()[1]:
                 self._limbo.pop(key, None)
+
+    def _named(self, owner: Owner, at_ns: int) -> Named:
+        """Return who held a socket by samples; its exit names a process that was gone before it was read."""
+        program = owner.program
+        if owner.pid is not None and program is None:
+            actor = self._people.find(owner.pid, at_ns)
+            program = None if actor is None else actor.program
+        return Named(owner.pid, program, None if owner.pid is None else "sample", owner.holders)
 
     def _infer(self, rows: Ints, lives: Lives, owner: Ints, names: list[Named]) -> None:
         """Find the owners of sockets that no sample named: who connected, or who listens."""
@@ -290,5 +301,6 @@ def _remnant(state: NDArray[Any], inode: NDArray[Any]) -> Mask:
     return mask
 
 
-def _named(owner: Owner) -> Named:
-    return Named(owner.pid, owner.program, None if owner.pid is None else "sample", owner.holders)
+def _nameless(actor: Actor | None) -> bool:
+    """Say whether it was gone when it was looked for, or when it was to be read."""
+    return actor is None or actor.program is None

@@ -21,7 +21,8 @@ _LOOKED_UP_A_TIME: Final = 64
 class Actor:
     """A process as it can be named: `program` as netstat has it, or the kernel's name of a dead one.
 
-    `pid` is None for a thread that is gone, and was not the last of a process that nobody had looked at.
+    `pid` is None for a thread that is gone, and was not the last of a process that nobody had looked at;
+    `program` for a process that was gone before it could be read, and whose exit was not seen yet.
     """
 
     pid: int | None

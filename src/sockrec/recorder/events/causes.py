@@ -179,6 +179,8 @@ class Causes:
             return self._by_holders(closing, patient)
         if patient and self._until < closing.not_after + EXEC_CLOSES_WITHIN:
             return None
+        if not self._people.numbers_tell:
+            return self._around(closing, patient)
         thread, time = closing.thread, closing.not_after
         actor = self._people.find(thread, time)
         called = self._exec_at(thread, time)
@@ -191,7 +193,9 @@ class Causes:
         if actor is None:
             return Cause(None, closing.pid, closing.program)
         if actor.pid == os.getpid():
-            return self._behind_us(closing, patient)
+            # Who looks at a descriptor in /proc/PID/fd holds its file for a moment: if it is given up
+            # meanwhile, the one who looked is its last user, and never meant to close it.
+            return self._around(closing, patient)
         if actor.pid is not None and closing.holders and actor.pid not in closing.holders:
             return Cause(
                 "other process", closing.pid, closing.program, by_pid=actor.pid, by_program=actor.program
@@ -202,12 +206,8 @@ class Causes:
             return Cause("close", None, actor.program)
         return self._closed(closer, self._name(closer, closing, actor), time, now_us, at_once=at_once)
 
-    def _behind_us(self, closing: Closing, patient: bool) -> Cause | None:
-        """Say what its holders did where it was closed by our own thread: that never means to.
-
-        Who looks at a descriptor in /proc/PID/fd holds its file for a moment. If it is given up meanwhile,
-        the one who looked is its last user.
-        """
+    def _around(self, closing: Closing, patient: bool) -> Cause | None:
+        """Say what its holders did about then, as the thread that closed it says nothing."""
         first, last = closing.not_before - _ENDS_WITHIN_NS, closing.not_after + _ENDS_WITHIN_NS
         cause = self._by_holders(replace(closing, not_before=first, not_after=last), patient)
         if cause is None or cause.word is not None or closing.pid is None:

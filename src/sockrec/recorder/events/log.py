@@ -54,7 +54,7 @@ class EventLog:
         self._ledger = ledger
         self._anchor = ledger.anchor_us
         self._netns = netns
-        self._people = People()
+        self._people = People(numbers_tell=sources.has_threads)
         self._causes = Causes(self._people, ledger.ownership.program_of)
         self._holders = Holders(ledger, self._people, netns)
         self._chains = Chains()

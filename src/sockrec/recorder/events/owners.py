@@ -78,6 +78,8 @@ class Holders:
 
         Of one that is gone already the exit is in the trace's next part: it is looked for then once more.
         """
+        if not self._people.numbers_tell:
+            return False
         new = False
         begun = np.flatnonzero(changes.new_state == LISTEN)
         columns = (column[begun].tolist() for column in (changes.local_port, changes.thread, changes.times))
@@ -201,7 +203,9 @@ class Holders:
         return Owned(sampled, state, last_seen, owner, names)
 
     def unnamed(self, lives: Lives, rows: Ints) -> Mask:
-        """Mark those of the rows of which it can't be told now who connected, or who listened."""
+        """Mark those of the rows of which it can't be told now, but later, who connected, or who listened."""
+        if not self._people.numbers_tell:
+            return np.zeros(len(rows), np.bool_)
         mask: Mask = lives.role[rows] == CLIENT
         listened = np.isin(lives.local_port[rows], [port for port, _, _ in self._unknown]) & ~mask
         threads, first, index = np.unique(lives.opener[rows[mask]], return_index=True, return_inverse=True)

@@ -31,9 +31,13 @@ class Actor:
 
 
 class People:
-    """Finds out who a thread was at a moment (CLOCK_BOOTTIME nanoseconds)."""
+    """Finds out who a thread was at a moment (CLOCK_BOOTTIME nanoseconds).
 
-    def __init__(self) -> None:
+    `numbers_tell`: whether the trace numbers threads as /proc does; if not, nobody is known.
+    """
+
+    def __init__(self, *, numbers_tell: bool = True) -> None:
+        self.numbers_tell = numbers_tell
         self._tasks = Tasks()
         self._programs: OrderedDict[tuple[int, int], str | None] = OrderedDict()
         self._dead: OrderedDict[int, tuple[int, Actor]] = OrderedDict()
@@ -78,7 +82,7 @@ class People:
 
     def find(self, thread: int, at_ns: int) -> Actor | None:
         """Return who had this thread number then; None if that can't be told any more."""
-        if thread <= 0:
+        if thread <= 0 or not self.numbers_tell:
             return None
         dead = self._dead.get(thread)
         if dead is not None and dead[0] >= at_ns - 1_000_000_000:

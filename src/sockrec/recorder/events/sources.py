@@ -37,6 +37,8 @@ class Sources:
 
     `unavailable` has a line for each thing that they don't. `buffer_bytes` is the room of each source,
     None for what they take by themselves. They are of the network namespace that the calling thread is in.
+    `has_threads`: whether threads have the same numbers in the trace and in /proc, as they do in the
+    initial PID namespace alone.
     """
 
     def __init__(self, buffer_bytes: int | None = None) -> None:
@@ -130,8 +132,9 @@ class Sources:
                 self._tracefs = open_tracefs()
             self.tracer = Tracer(None if buffer_bytes is None else max(1, buffer_bytes >> 10), self._tracefs)
             missing = [transitions.enable(self.tracer), *endings.enable(self.tracer)]
-            self.processes = ProcessEvents(self.tracer)
-            missing += self.processes.unavailable
+            if self.has_threads:
+                self.processes = ProcessEvents(self.tracer)
+                missing += self.processes.unavailable
         except KernelError as error:
             if self.tracer is not None:
                 self.tracer.close()

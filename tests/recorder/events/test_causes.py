@@ -140,6 +140,19 @@ def test_a_thread_of_its_holder_closed_it(case: Case) -> None:
     assert case.of(closing(thread=107)) == Cause("close", SERVER, "server")
 
 
+def test_a_thread_that_is_gone_before_its_exit_is_known_is_waited_for(case: Case) -> None:
+    case.observe(until=NOW + 2 * MS)
+    assert case.of(closing(107), NOW_US + 3000) is None
+    case.observe(exits=[(NOW + 3 * MS, 107, b"worker")])
+    assert case.of(closing(107)) == Cause("close", SERVER, "server")
+
+
+def test_one_whose_exit_never_comes_stays_unknown(case: Case) -> None:
+    case.observe()
+    assert case.of(closing(107), SOON) is None
+    assert case.of(closing(107), LATER) == Cause(None, SERVER, "server")
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
@@ -201,6 +214,18 @@ def test_a_signal_from_another_process(case: Case) -> None:
     case.ended(status=signal.SIGTERM)
     expected = Cause("signal", SERVER, "server", signal=15, by_pid=200, by_program="admin")
     assert case.of(OPEN_CASE) == expected
+
+
+def test_who_sent_it_and_is_gone_before_its_exit_is_known_is_waited_for(case: Case) -> None:
+    case.observe(exits=EXITING, signals=[sent(9, 400)], until=NOW + 2 * MS)
+    case.ended(status=9)
+    early = NOW_US + 3000
+    assert case.of(OPEN_CASE, early) is None
+    assert case.causes.process_ends(early) == []
+    case.observe(exits=[(NOW + 3 * MS, 400, b"kill")])
+    killed = Cause("signal", SERVER, "server", signal=9, by_pid=400, by_program="kill")
+    assert case.of(OPEN_CASE) == killed
+    assert [one.cause for one in case.causes.process_ends(SOON)] == [killed]
 
 
 @pytest.mark.parametrize(

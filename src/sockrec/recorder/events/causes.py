@@ -159,7 +159,7 @@ class Causes:
         told, self._inferred_ends = self._inferred_ends, []
         for pid, end in list(self._untold.items()):
             traced = not self._until or self._until >= end.not_after * 1000
-            patient = end.status is None or not traced
+            patient = end.status is None or not traced or self._sender_to_come(pid, end.not_after * 1000)
             if patient and now_us < end.not_after + PATIENCE_US and not at_once:
                 continue
             del self._untold[pid]
@@ -191,7 +191,8 @@ class Causes:
         if exited is not None and exited <= time:
             return self._by_exit(closing, actor, thread, exited, patient)
         if actor is None:
-            return Cause(None, closing.pid, closing.program)
+            # It is gone, and its exit in a part of the trace that is yet to come; unless it was an interrupt.
+            return None if patient and thread > 0 else Cause(None, closing.pid, closing.program)
         if actor.pid == os.getpid():
             # Who looks at a descriptor in /proc/PID/fd holds its file for a moment: if it is given up
             # meanwhile, the one who looked is its last user, and never meant to close it.
@@ -235,8 +236,8 @@ class Causes:
         else:
             pid = (actor.pid if actor else None) or self._dying(thread, closing.holders)
             status = self._status(pid, time)
-            if status is None and patient:
-                return None
+        if patient and (status is None or self._sender_to_come(pid, time)):
+            return None
         cause = self._of_status(pid, self._name(pid, closing, actor), time, status)
         self._tell_end(pid, exited, cause)
         return cause
@@ -288,9 +289,9 @@ class Causes:
             # The process may be over in a moment: its sockets close first.
             return None if patient else Cause(None, closing.pid, closing.program)
         last = max(within, key=lambda end: end.not_after)
-        if patient and last.status is None:
-            return None
         at = min(closing.not_after, last.not_after * 1000)
+        if patient and (last.status is None or self._sender_to_come(last.pid, at)):
+            return None
         return self._of_process(last.pid, self._name(last.pid, closing, None), at)
 
     def _dying(self, pid: int, holders: tuple[int, ...]) -> int:
@@ -310,14 +311,22 @@ class Causes:
             return closing.program
         return self._programs.get(pid) or self._program_of(pid) or (actor.program if actor else None)
 
+    def _signal(self, pid: int, at_ns: int) -> Signal | None:
+        """Return the signal that may have ended a process then."""
+        sent = self._signals.get(pid)
+        return sent if sent is not None and 0 <= at_ns - sent.time <= _SIGNAL_KILLS_WITHIN_NS else None
+
+    def _sender_to_come(self, pid: int, at_ns: int) -> bool:
+        """Say whether who sent that is gone: its exit may be in the trace's next part."""
+        sent = self._signal(pid, at_ns)
+        return sent is not None and sent.sender is not None and not self._people.find(sent.sender, sent.time)
+
     def _of_process(self, pid: int, program: str | None, at_ns: int) -> Cause:
         return self._of_status(pid, program, at_ns, self._status(pid, at_ns))
 
     def _of_status(self, pid: int, program: str | None, at_ns: int, status: int | None) -> Cause:
         """Return how a process ended that had that wait(2) status, None if it is not known."""
-        sent = self._signals.get(pid)
-        if sent is not None and not at_ns - _SIGNAL_KILLS_WITHIN_NS <= sent.time <= at_ns:
-            sent = None
+        sent = self._signal(pid, at_ns)
         if status is None:
             if sent is None or sent.number != signals.SIGKILL:
                 return Cause("exit", pid, program)

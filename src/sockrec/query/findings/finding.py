@@ -11,6 +11,8 @@ from sockrec.catalog.sources import literal
 from sockrec.errors import UsageError
 
 if TYPE_CHECKING:
+    import duckdb
+
     from sockrec.catalog import Catalog
     from sockrec.model.baseline import Baseline
 
@@ -84,8 +86,14 @@ class Asked:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a statement as mappings."""
-        answer = self.catalog.relation(sql)
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+        def ask(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[Any, ...]]]:
+            # Not as a relation: each statement would be bound twice, and there are many.
+            answer = connection.execute(sql)
+            return [name for name, *_ in answer.description or ()], answer.fetchall()
+
+        names, rows = self.catalog.run(ask)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def any(self, *sources: str) -> bool:
         """Return whether there is a row of one of `sources`, each what follows FROM.

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from sockrec.store.survey import SegmentFile
 
 LOG: Final = "CALL enable_logging('FileSystem')"
-_READS: Final = (
-    "SELECT DISTINCT path, pos, bytes FROM duckdb_logs_parsed('FileSystem') "
+_PREPARE: Final = (
+    "PREPARE reads AS SELECT DISTINCT path, pos, bytes FROM duckdb_logs_parsed('FileSystem') "
     "WHERE op = 'READ' AND pos >= 0 AND bytes > 0"
 )
+_READS: Final = "EXECUTE reads"
 _FORGET: Final = "CALL truncate_duckdb_logs()"
 _ALL: Final = 1 << 62
 _OPEN: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -68,6 +69,7 @@ class Witness:
         """Compare what is read from now on through a connection that logs (`LOG`)."""
         with self._lock:
             self._log = connection.cursor()
+            self._log.execute(_PREPARE)
             self._segments = {str(one.path): one for one in segments if one.check is not None}
 
     def rest(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sockrec.catalog import open_catalog
+from tests.support import warm
 from tests.support.command import CLEAN, SOCKREC, count_samples, recording, sockrec, wait_for_samples
 from tests.support.netns import Namespace
 from tests.support.ss_judge import lines_of
@@ -47,8 +48,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def replay(capture: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    command = [SOCKREC, "replay", "-C", str(capture), "--style", "ss", *words]
-    return subprocess.run(command, capture_output=True, env=CLEAN, check=False)
+    done = warm.run(["replay", "-C", str(capture), "--style", "ss", *words], CLEAN)
+    return subprocess.CompletedProcess(words, done.status, done.out, done.err)
 
 
 @pytest.mark.parametrize("flags", FLAG_SETS)

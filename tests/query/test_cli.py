@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.catalog.captures import Part
+from tests.support.command import sockrec
 
 _SOCKREC = [sys.executable, "-c", "from sockrec.cli import main; main()"]
 
@@ -36,7 +37,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(*words: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*_SOCKREC, *map(str, words)], capture_output=True, text=True, input=text)
+    return sockrec(*words, stdin=text)
 
 
 def _failed(status: int, *words: str | Path) -> str:

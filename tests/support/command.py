@@ -22,7 +22,7 @@ from tests.support import warm
 from tests.support.netns import Namespace
 
 SOCKREC = str(Path(sys.executable).parent / "sockrec")
-_NOT_ONLY_READING = {"record", "demo", "service", "keep", "baseline"}
+_BY_ITSELF = {"record", "demo", "service", "keep"}  # they record, name their own file, or ask a recorder
 # A terminal's size and a user's own settings must not reach what tests compare.
 _NOT_OURS = {"COLUMNS", "LINES", "SOCKREC_CAPTURE", "TZ"}
 CLEAN = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
@@ -33,10 +33,10 @@ def sockrec(
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end, with stdout and stderr as text.
 
-    What only reads is run as `warm.run` does.
+    Most is run as `warm.run` does.
     """
     command = [SOCKREC, *(os.fspath(word) for word in words)]
-    if not words or words[0] in _NOT_ONLY_READING:
+    if not words or words[0] in _BY_ITSELF:
         return subprocess.run(command, capture_output=True, text=True, env=env, input=stdin, timeout=120)
     done = warm.run(command[1:], env, stdin or "")
     return subprocess.CompletedProcess(command, done.status, _text(done.out), _text(done.err))

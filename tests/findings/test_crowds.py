@@ -77,10 +77,10 @@ def comes_and_goes(part: Part) -> None:
         part.connection(1000 + number, first, first + 5, remote_port=9000 + number)
 
 
-def probed(part: Part, ports: int, open_: int) -> None:
+def probed(part: Part, ports: int, open_: int, first: float = 10) -> None:
     listening(part, *range(7000, 7000 + open_))
     for number in range(ports):
-        accepted(part, [10 + number], address="10.0.0.8", local_port=7000 + number)
+        accepted(part, [first + number], address="10.0.0.8", local_port=7000 + number)
 
 
 def answered(part: Part, resets: int, known: int = 0, name: str = "OutRsts", section: str = "Tcp") -> None:
@@ -101,11 +101,11 @@ def answered(part: Part, resets: int, known: int = 0, name: str = "OutRsts", sec
     accepted(part, [15 + 0.01 * n for n in range(known)], cause="reset by us")
 
 
-def tried(part: Part, targets: int, established: int = 0) -> None:
+def tried(part: Part, targets: int, established: int = 0, *, first: float = 10, each: float = 0.1) -> None:
     listening(part, 7071)
     for number in range(targets):
         answer = {"established_at": began(10)} if number < established else {"established_at": None}
-        called(part, [10 + 0.1 * number], f"10.1.0.{number}", **answer)
+        called(part, [first + each * number], f"10.1.0.{number}", **answer)
 
 
 def tried_and_sampled(part: Part, targets: int, established: int, **columns: Any) -> None:
@@ -158,11 +158,15 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (lambda part: probed(part, 5, 6), ["scan-in"]),
     (lambda part: probed(part, 4, 6), []),
     (lambda part: probed(part, 5, 11), []),
+    (lambda part: probed(part, 5, 6, first=58), ["scan-in"]),
     (lambda part: answered(part, 100), ["scan-in"]),
     (lambda part: answered(part, 150, 51), []),
     (lambda part: answered(part, 100, name="NoPorts", section="Udp"), ["scan-in"]),
     (lambda part: tried(part, 50), ["scan-out"]),
     (lambda part: tried(part, 49), []),
+    (lambda part: tried(part, 50, first=57.55), ["scan-out"]),  # half of them in the next minute
+    (lambda part: tried(part, 50, first=45.5, each=0.6), ["scan-out"]),
+    (lambda part: tried(part, 50, first=30, each=1.3), []),  # more than a minute
     (lambda part: tried(part, 60, 31), []),
     (lambda part: tried(part, 60, 30), ["scan-out"]),
     (lambda part: tried_and_sampled(part, 60, 30), ["scan-out"]),

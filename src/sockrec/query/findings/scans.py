@@ -22,46 +22,61 @@ _RESETS: Final = Threshold(
 _TARGETS: Final = Threshold(
     "targets", 50, "addresses and ports in a minute", "few programs talk to so many, and most of them answer"
 )
-_PART_US: Final = 300_000_000
-_MOST_PARTS: Final = 5_000
+# A minute of the clock would cut in two what begins at its end: each moment is looked at in two minutes that
+# begin half a minute apart.
+_SHIFTS: Final = "(VALUES (0), (30000000)) shifts(shift)"
+_MINUTE: Final = "(epoch_us({0}) + shift) // 60000000"
+_HALF: Final = "epoch_us({0}) // 30000000"
+_SPAN_US: Final = 150_000_000
+_MOST_SPANS: Final = 10_000
 _OPEN: Final = """
 open_ AS (
     SELECT host, netns, count(DISTINCT local_port) AS open_ports FROM sockets
     WHERE protocol = 'tcp' AND state = 'LISTEN' AND local_address NOT LIKE '127.%' AND local_address <> '::1'
     GROUP BY ALL
 )"""
-# Of many million connections most peers made a few in each five minutes: only the others are looked at by the
-# minute. It does not ask yet who connected to whom, which takes as long again.
+# Of many million connections most peers made a few at a time: only the others are looked at by the minute.
+# Who made enough of them within a minute made them in two spans of the clock at most, and half in one of
+# those. It does not ask yet who connected to whom, which takes as long again.
 _MANY: Final = """
 WITH {open_}, met AS (
     SELECT host, netns, replace(remote_address, '::ffff:', '') AS address,
-        epoch_us(first_seen) // {part} AS part
+        epoch_us(first_seen) // {span} AS span
     FROM sockets
     WHERE protocol = 'tcp' AND remote_port <> 0 AND begun_as = 'opened' AND {seen}
     UNION ALL
-    SELECT host, netns, replace(remote_address, '::ffff:', ''), epoch_us(opened_at) // {part}
+    SELECT host, netns, replace(remote_address, '::ffff:', ''), epoch_us(opened_at) // {span}
     FROM base.events
     WHERE kind = 'closed' AND NOT sampled AND protocol = 'tcp' AND remote_port <> 0 AND {told}
+), counted AS MATERIALIZED (
+    SELECT host, netns, address, span, count(*) AS connections FROM met GROUP BY ALL
+), enough AS (
+    SELECT c.*, greatest({least}, coalesce(open_ports, 0) * {share} / 100) AS least
+    FROM counted c LEFT JOIN open_ USING (host, netns)
 ), busy AS (
-    SELECT host, netns, address, part, count(*) AS connections FROM met GROUP BY ALL
-    HAVING count(*) >= {least}
+    SELECT e.address, e.span, coalesce(beside.span, e.span) AS another
+    FROM counted beside RIGHT JOIN enough e ON beside.host = e.host AND beside.netns = e.netns
+        AND beside.address = e.address AND beside.span - e.span IN (-1, 1)
+    WHERE e.connections * 2 >= e.least AND e.connections + coalesce(beside.connections, 0) >= e.least
 )
-SELECT DISTINCT address, part FROM busy b LEFT JOIN open_ USING (host, netns)
-WHERE connections * 100 >= coalesce(open_ports, 0) * {share}
+SELECT address, span FROM busy UNION SELECT address, another FROM busy
 """
 _IN: Final = """
 WITH {begun}, {open_}, minutes AS (
-    SELECT host, netns, address, count(DISTINCT local_port) AS ports, count(*) AS connections,
+    SELECT host, netns, address, shift, count(DISTINCT local_port) AS ports, count(*) AS connections,
         min(not_before) AS not_before, min(not_after) AS not_after
-    FROM begun WHERE NOT client AND {many} GROUP BY host, netns, address, epoch_us(not_after) // 60000000
+    FROM begun, {shifts} WHERE NOT client AND {many} GROUP BY host, netns, address, shift, {minute}
     HAVING count(DISTINCT local_port) >= {least}
+), tried AS (
+    SELECT m.host, address, max(ports) AS ports, any_value(open_ports) AS open_ports,
+        sum(connections)::BIGINT AS connections,
+        arg_min(not_before, not_after) AS not_before, min(not_after) AS not_after
+    FROM minutes m LEFT JOIN open_ o ON o.host = m.host AND o.netns = m.netns
+    WHERE ports * 100 >= coalesce(open_ports, 0) * {share}
+    GROUP BY m.host, address, shift
 )
-SELECT m.host, address, max(ports) AS ports, any_value(open_ports) AS open_ports,
-    sum(connections)::BIGINT AS connections,
-    arg_min(not_before, not_after) AS not_before, min(not_after) AS not_after
-FROM minutes m LEFT JOIN open_ o ON o.host = m.host AND o.netns = m.netns
-WHERE ports * 100 >= coalesce(open_ports, 0) * {share}
-GROUP BY m.host, address ORDER BY ports DESC, m.host, address
+FROM tried QUALIFY row_number() OVER (PARTITION BY host, address ORDER BY ports DESC, connections DESC) = 1
+ORDER BY ports DESC, host, address
 """
 # To who asks a port where nobody listens the kernel answers with a reset (TCP), or that it can't be reached
 # (UDP). Clients of this host that it refused itself have their sockets, and are told as such.
@@ -85,24 +100,36 @@ WITH readings AS (
 ), minutes AS (
     SELECT host, netns, name, sum(increase - resets)::BIGINT AS answers, min(read_before) AS not_before,
         min(read_at) AS not_after
-    FROM told GROUP BY host, netns, name, epoch_us(read_at) // 60000000
+    FROM told, {shifts} GROUP BY host, netns, name, shift, {minute}
 )
 SELECT host, name, max(answers) AS answers, arg_max(not_before, answers) AS not_before,
     arg_max(not_after, answers) AS not_after
 FROM minutes GROUP BY host, name HAVING max(answers) >= {least} ORDER BY host, name
 """
+# Who tried so many at all: what they were is asked of those only.
+_BUSY: Final = """
+WITH {begun}, halves AS (
+    SELECT host, pid, {half} AS half, count(*) AS connections, count(*) FILTER (trying) AS trying
+    FROM begun WHERE client GROUP BY ALL
+)
+SELECT DISTINCT h.half
+FROM halves h LEFT JOIN halves next
+    ON next.host = h.host AND next.pid IS NOT DISTINCT FROM h.pid AND next.half = h.half + 1
+WHERE h.connections + coalesce(next.connections, 0) >= {least}
+    AND (h.trying + coalesce(next.trying, 0)) * 2 >= {least}
+"""
 _OUT: Final = """
 WITH {begun}, minutes AS (
-    SELECT host, pid, program, epoch_us(not_after) // 60000000 AS minute,
+    SELECT host, pid, program, shift, {minute} AS minute,
         count(DISTINCT (address, remote_port)) AS targets, count(DISTINCT address) AS addresses,
         count(DISTINCT remote_port) AS ports, list(socket_id) FILTER (trying) AS tried,
         min(not_before) AS not_before, min(not_after) AS not_after
-    FROM begun WHERE client GROUP BY ALL
+    FROM begun, {shifts} WHERE client AND {busy} GROUP BY ALL
     HAVING count(*) >= {least} AND count(DISTINCT (address, remote_port)) >= {least}
         AND count(*) FILTER (trying) * 2 >= {least}
 ), answered AS (
-    SELECT t.host, t.pid, t.minute, count(*) AS answers
-    FROM (SELECT host, pid, minute, unnest(tried) AS socket_id FROM minutes) t
+    SELECT t.host, t.pid, t.shift, t.minute, count(*) AS answers
+    FROM (SELECT host, pid, shift, minute, unnest(tried) AS socket_id FROM minutes) t
     SEMI JOIN sockets s ON s.socket_id = t.socket_id AND s.host = t.host AND s.state = 'ESTABLISHED'
     GROUP BY ALL
 )
@@ -110,7 +137,7 @@ SELECT m.host, m.pid, {known} AS named, max(targets) AS targets, arg_max(address
     arg_max(ports, targets) AS ports, arg_min(not_before, not_after) AS not_before,
     min(not_after) AS not_after
 FROM minutes m LEFT JOIN answered a
-    ON a.host = m.host AND a.pid IS NOT DISTINCT FROM m.pid AND a.minute = m.minute
+    ON a.host = m.host AND a.pid IS NOT DISTINCT FROM m.pid AND a.shift = m.shift AND a.minute = m.minute
 WHERE (len(tried) - coalesce(answers, 0)) * 2 >= targets
 GROUP BY m.host, m.pid, named ORDER BY targets DESC, m.host, m.pid
 """
@@ -131,20 +158,22 @@ def _peers(asked: Asked) -> Iterator[Finding]:
     least, share = asked.threshold("scan-in", _PORTS), asked.threshold("scan-in", _SHARE)
     sql = _MANY.format(
         open_=_OPEN,
-        part=_PART_US,
+        span=_SPAN_US,
         seen=asked.within("begun_after", "first_seen"),
         told=asked.within("opened_at", "opened_at"),
         least=least,
         share=share,
     )
-    many = [f"({literal(row['address'])}, {row['part']})" for row in asked.rows(sql)]
+    many = [f"({literal(row['address'])}, {row['span']})" for row in asked.rows(sql)]
     if not many:
         return
-    near = f"(address, epoch_us(not_after) // {_PART_US}) IN ({', '.join(many)})"
+    near = f"(address, epoch_us(not_after) // {_SPAN_US}) IN ({', '.join(many)})"
     sql = _IN.format(
         begun=begun(asked),
         open_=_OPEN,
-        many=near if len(many) <= _MOST_PARTS else "true",
+        shifts=_SHIFTS,
+        minute=_MINUTE.format("not_after"),
+        many=near if len(many) <= _MOST_SPANS else "true",
         least=least,
         share=share,
     )
@@ -172,7 +201,12 @@ def _peers(asked: Asked) -> Iterator[Finding]:
 
 
 def _unknown(asked: Asked) -> Iterator[Finding]:
-    sql = _CLOSED.format(within=asked.within("read_at", "read_at"), least=asked.threshold("scan-in", _RESETS))
+    sql = _CLOSED.format(
+        within=asked.within("read_at", "read_at"),
+        shifts=_SHIFTS,
+        minute=_MINUTE.format("read_at"),
+        least=asked.threshold("scan-in", _RESETS),
+    )
     for row in asked.rows(sql):
         kind = "tcp" if row["name"] == "OutRsts" else "udp"
         yield Finding(
@@ -203,8 +237,18 @@ def find_out(asked: Asked) -> Iterator[Finding]:
     """
     if not has_clients(asked):
         return
+    least, half = asked.threshold("scan-out", _TARGETS), _HALF.format("not_after")
+    sql = _BUSY.format(begun=begun(asked), half=half, least=least)
+    halves = {row["half"] + later for row in asked.rows(sql) for later in (0, 1)}
+    if not halves:
+        return
     sql = _OUT.format(
-        begun=begun(asked), known=known_as_sql("m.program"), least=asked.threshold("scan-out", _TARGETS)
+        begun=begun(asked),
+        shifts=_SHIFTS,
+        minute=_MINUTE.format("not_after"),
+        busy=f"{half} IN ({', '.join(map(str, sorted(halves)))})",
+        known=known_as_sql("m.program"),
+        least=least,
     )
     for row in asked.rows(sql):
         who = process(row["pid"], row["named"])

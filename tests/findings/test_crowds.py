@@ -35,10 +35,10 @@ def called(part: Part, times: list[float], address: str = "203.0.113.9", **colum
     accepted(part, times, address=address, **row)
 
 
-def burst(part: Part, size: int, usual: int = 5, **columns: Any) -> None:
+def burst(part: Part, size: int, usual: int = 5, at: float = 60, **columns: Any) -> None:
     listening(part, 7071)
     accepted(part, [slot * 10 + 0.01 * n for slot in range(12) for n in range(usual)], **columns)
-    accepted(part, [60 + 0.01 * n for n in range(size - usual)], **columns)
+    accepted(part, [at + 0.01 * n for n in range(size - usual)], **columns)
 
 
 def half_empty(part: Part) -> None:
@@ -147,6 +147,7 @@ def dropped(part: Part) -> None:
 SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (lambda part: burst(part, 200), ["connection-storm"]),
     (lambda part: burst(part, 199), []),
+    (lambda part: burst(part, 200, at=59), ["connection-storm"]),  # half of it in the next ten seconds
     (lambda part: burst(part, 200, 21), []),
     (lambda part: burst(part, 250, 21), ["connection-storm"]),
     (lambda part: sampled_burst(part, 250), ["connection-storm"]),

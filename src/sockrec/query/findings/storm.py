@@ -14,28 +14,30 @@ _CONNECTIONS: Final = Threshold(
 )
 _TIMES: Final = Threshold("times", 10, "times the usual", "day and night differ by less")
 # Ten seconds in which nothing began count as 0, so that half of them being empty makes what is usual 0.
+# What the clock's tens cut in two is whole in those that begin five seconds later: `shift` tells which.
 _STORMS: Final = """
 WITH {begun}, counted AS (
     SELECT host, netns, client, if(client, program, '') AS program,
-        if(client, remote_port, local_port) AS port, epoch_us(not_after) // 10000000 AS slot,
+        if(client, remote_port, local_port) AS port, epoch_us(not_after) // 5000000 AS half,
         count(*) AS connections, min(not_before) AS not_before, min(not_after) AS not_after
     FROM begun GROUP BY ALL
 ), named AS (
-    SELECT host, netns, client, {known} AS named, port, slot, sum(connections)::BIGINT AS connections,
-        min(not_before) AS not_before, min(not_after) AS not_after
-    FROM counted GROUP BY ALL
+    SELECT host, netns, client, {known} AS named, port, shift, (half + shift) // 2 AS slot,
+        sum(connections)::BIGINT AS connections, min(not_before) AS not_before, min(not_after) AS not_after
+    FROM counted, (VALUES (0), (1)) shifts(shift) GROUP BY ALL
 ), slots AS (
     SELECT host, sum((epoch_us(ended) - epoch_us(began)) // 10000000 + 1)::BIGINT AS slots
     FROM base.runs GROUP BY host
 ), usual AS (
-    SELECT host, netns, client, named, port, list(connections ORDER BY connections) AS each,
+    SELECT host, netns, client, named, port, shift, list(connections ORDER BY connections) AS each,
         arg_max({{'not_before': not_before, 'not_after': not_after}}, connections) AS worst
     FROM named GROUP BY ALL HAVING max(connections) >= {least}
 )
-SELECT u.* EXCLUDE (each, worst), worst.not_before AS not_before, worst.not_after AS not_after,
+SELECT u.* EXCLUDE (each, worst, shift), worst.not_before AS not_before, worst.not_after AS not_after,
     each[-1] AS most, if(len(each) * 2 <= slots, 0, each[len(each) - slots // 2]) AS usual, slots
 FROM usual u JOIN slots USING (host)
 WHERE slots >= 6 AND each[-1] >= {times} * usual
+QUALIFY row_number() OVER (PARTITION BY host, netns, client, named, port ORDER BY most DESC, shift) = 1
 ORDER BY most DESC, port
 """
 

@@ -242,11 +242,12 @@ def find_out(asked: Asked) -> Iterator[Finding]:
     halves = {row["half"] + later for row in asked.rows(sql) for later in (0, 1)}
     if not halves:
         return
+    near = f"{half} IN ({', '.join(map(str, sorted(halves)))})"
     sql = _OUT.format(
         begun=begun(asked),
         shifts=_SHIFTS,
         minute=_MINUTE.format("not_after"),
-        busy=f"{half} IN ({', '.join(map(str, sorted(halves)))})",
+        busy=near if len(halves) <= _MOST_SPANS else "true",
         known=known_as_sql("m.program"),
         least=least,
     )

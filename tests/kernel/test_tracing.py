@@ -179,6 +179,16 @@ def test_others_instances_are_left_alone(root: Folder) -> None:
         process.wait()
 
 
+def test_what_a_dead_one_with_our_number_left_goes(root: Folder) -> None:
+    """In a container that is started again the recorder has the number that it had."""
+    left = f"sockrec-{os.getpid()}-01234567"
+    os.mkdir(f"instances/{left}", dir_fd=root.fd)
+    with Tracer():
+        (ours,) = _instances(root, os.getpid())
+        assert ours != left
+        assert ours not in remove_leftovers(root), "it is in use"
+
+
 def test_recorders_that_start_at_once_do_not_trip_over_each_others_tidying(root: Folder) -> None:
     """Each finds the same leftovers, and only one can remove them."""
     names = [f"sockrec-{number}-01234567" for number in range(5_000_000, 5_000_040)]  # above the largest pid

@@ -127,3 +127,16 @@ def test_lost_events_are_gaps_and_bound_nothing(tmp_path: Path) -> None:
         ended(8),
         "closed",
     )
+
+
+def test_what_its_event_knows_of_who_held_it_is_told_where_samples_know_nothing(tmp_path: Path) -> None:
+    part = Part(tmp_path, 0, 30)
+    for id_, held in ((1, None), (2, None), (3, 4121)):
+        part.socket(id_, 1, 9, pid=held, program="myapp" if held else None, local_port=7000 + id_)
+        part.exactly(ended=9.5)
+    part.stopped(1, 9.5, cause="close", pid=4122, program="worker")
+    part.stopped(2, 9.5, cause="close", pid=None, program="worker", local_port=7002)
+    part.stopped(3, 9.5, cause="close", pid=None, program=None, local_port=7003)
+    part.write()
+    told = sorted((row["local_port"], row["pid"], row["program"]) for row in _listeners(tmp_path))
+    assert told == [(7001, 4122, "worker"), (7002, None, "worker"), (7003, 4121, "myapp")]

@@ -85,6 +85,50 @@ def test_each_listener_has_its_process_and_its_cause(netns: Namespace, tmp_path:
     assert {(row["cause"], row["exit_code"]) for row in found} == {("close", 3)}
 
 
+# Each thread has a name of its own, as a pool's have. It connects and is gone; another one closes a listener
+# that was made by a third.
+THREADS = """
+import ctypes, json, os, socket, sys, threading
+def brief(work):
+    def run():
+        ctypes.CDLL(None).prctl(15, b"worker")
+        work()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+def connect(port):
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", port))
+        client.connect(("127.0.0.1", 9100))
+def listen(port):
+    made.append(socket.create_server(("127.0.0.1", port)))
+made = []
+ports = range(20000, 20000 + int(sys.argv[1]))
+with socket.create_server(("127.0.0.1", 9100), backlog=16) as listener:
+    for port in ports:
+        brief(lambda: connect(port))
+        listener.accept()[0].close()
+        brief(lambda: listen(port - 10000))
+        brief(made.pop().close)
+print(json.dumps(dict.fromkeys(ports, os.getpid())))
+"""
+
+
+def test_what_brief_threads_do_is_told_of_their_process(netns: Namespace, tmp_path: Path) -> None:
+    """By its name, not by theirs."""
+    capture = tmp_path / "cap"
+    (pid,) = set(record(netns, capture, THREADS).values())
+    whose = {"pid": pid, "program": Path(sys.executable).name}
+    found = rows(capture, "SELECT pid, program FROM connections WHERE role = 'client'")
+    assert found == [whose] * COUNT
+    found = rows(
+        capture,
+        "SELECT pid, program, cause, by_pid FROM events "
+        "WHERE kind = 'stopped listening' AND local_port <> 9100",
+    )
+    assert found == [whose | {"cause": "close", "by_pid": None}] * COUNT
+
+
 def test_what_a_sample_saw_only_before_its_use(netns: Namespace, tmp_path: Path) -> None:
     """A sample saw two sockets bound; one connects, the other listens, and both are closed by the next."""
     capture = tmp_path / "cap"

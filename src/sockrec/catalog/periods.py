@@ -173,7 +173,7 @@ LISTENING: Final = f"""
 CREATE VIEW base.listening AS
 WITH stopped AS MATERIALIZED (FROM base.events WHERE kind = 'stopped listening')
 SELECT p.* REPLACE (coalesce(e.pid, p.pid) AS pid,
-        CASE WHEN e.pid IS NULL THEN p.program ELSE e.program END AS program),
+        CASE WHEN e.pid IS NULL AND p.pid IS NOT NULL THEN p.program ELSE e.program END AS program),
     {", ".join(f"e.{name}" for name in _CAUSE.split(", "))}
 FROM base.periods p
 LEFT JOIN stopped e ON e.sampled AND e.host = p.host AND e.recording = p.recording

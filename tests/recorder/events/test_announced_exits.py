@@ -8,7 +8,7 @@ import pytest
 from sockrec.kernel.connector import ProcessExits
 from sockrec.recorder.events.causes import Cause, Closing
 from tests.recorder.events.support import made_up
-from tests.recorder.events.test_causes import EXITING, MS, NOW, OPEN_CASE, SERVER, SOON, Case
+from tests.recorder.events.test_causes import EXITING, LATER, MS, NOW, OPEN_CASE, SERVER, SOON, Case
 
 WORKER = 107
 """A thread of the server that is not its last."""
@@ -68,6 +68,30 @@ def test_the_process_of_a_dead_thread_is_known(case: Case) -> None:
     announce(case, (NOW + 6 * MS, WORKER, SERVER, 0))
     closed = Closing(NOW, NOW, WORKER, (SERVER,), SERVER, "server")
     assert case.of(closed) == Cause("close", SERVER, "server")
+
+
+@pytest.mark.parametrize("holders", [(SERVER,), ()])
+def test_the_process_of_a_dead_thread_is_waited_for(case: Case, holders: tuple[int, ...]) -> None:
+    """The announcement trails the exit; where no sample saw the holder, it alone tells the process."""
+    closed = Closing(NOW, NOW, WORKER, holders, *((SERVER, "server") if holders else (None, None)))
+    case.observe(exits=[(NOW + 5 * MS, WORKER, b"worker")])
+    assert case.of(closed) is None
+    announce(case, (NOW + 6 * MS, WORKER, SERVER, 0))
+    assert case.of(closed) == Cause("close", SERVER, "server")
+
+
+def test_a_thread_of_another_process_closed_it_and_ended(case: Case) -> None:
+    case.observe(exits=[(NOW + 5 * MS, WORKER, b"worker")])
+    announce(case, (NOW + 6 * MS, WORKER, 200, 0))
+    closed = Closing(NOW, NOW, WORKER, (SERVER,), SERVER, "server")
+    assert case.of(closed) == Cause("other process", SERVER, "server", by_pid=200, by_program="admin")
+
+
+def test_where_exits_are_not_announced_its_name_is_told_in_the_end(case: Case) -> None:
+    case.observe(exits=[(NOW + 5 * MS, WORKER, b"worker")])
+    closed = Closing(NOW, NOW, WORKER, (), None, None)
+    assert case.of(closed) is None
+    assert case.of(closed, LATER) == Cause("close", None, "worker")
 
 
 def test_a_process_that_makes_threads_for_ever_takes_no_more_room(case: Case) -> None:

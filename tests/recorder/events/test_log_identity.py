@@ -87,6 +87,49 @@ def test_nor_is_a_listener_that_does(stage: Stage) -> None:
     assert (named.pid, named.program) == (BRIEF, "brief")
 
 
+PORT = {"cookie": COOKIE, "state": LISTEN, "remote_port": 0, "remote": "0.0.0.0", "inode": 5}
+LISTENED: dict[str, Any] = {"remote_port": 0, "remote": "0.0.0.0", "thread": 100}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param([PORT], id="by a sample that found no holder"),
+        pytest.param([PORT, PORT], id="by two"),
+        pytest.param([None], id="by none: it began after the sockets were read"),
+    ],
+)
+def test_who_listens_is_known_by_the_trace_where_no_sample_tells(
+    stage: Stage, seen: list[dict[str, Any] | None]
+) -> None:
+    """It closed the listener as the sample looked for who holds it; or its end is told much later."""
+    stage.began_long_ago()
+    stage.host.add(100, "server")
+    began = Script([Change(1010 * MS, A, CLOSE, LISTEN, **LISTENED)])
+    for number, one in enumerate(seen):
+        script = None if number else began
+        stage.sample(30_000, *([one] if one else []), script=script)
+    end = stage.sources.now // 1000 * MS + 5 * MS
+    stopped = Script(
+        [Change(end, A, LISTEN, CLOSE, **(LISTENED | {"thread": 999}))],
+        [(end + MS, A, COOKIE)],
+        announced=[{"cookie": COOKIE, "remote_port": 0}],
+    )
+    told = [*stage.drain(20_000, stopped).listeners, *stage.drain(2 * SECOND, last=True).listeners]
+    (one_told,) = told
+    named = one_told.closed.owned.of(one_told.row)
+    assert (named.pid, named.program) == (100, "server")
+
+
+def test_who_listened_is_forgotten_when_samples_see_nobody_listen(stage: Stage) -> None:
+    stage.began_long_ago()
+    stage.host.add(100, "server")
+    stage.sample(30_000, script=Script([Change(1010 * MS, A, CLOSE, LISTEN, **LISTENED)]))
+    for _ in range(2):
+        stage.sample(SECOND)
+    assert not stage.log._holders._fresh
+
+
 @pytest.mark.parametrize("exits", [BRIEF, BRIEF + 1])
 def test_a_holder_that_a_sample_could_not_read_any_more_is_named_by_its_exit(
     stage: Stage, exits: int

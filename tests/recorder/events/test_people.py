@@ -8,7 +8,7 @@ from sockrec.errors import KernelError
 from sockrec.kernel import tasks
 from sockrec.kernel.process_events import Exec
 from sockrec.recorder.events import people
-from sockrec.recorder.events.people import Actor, People
+from sockrec.recorder.events.people import Actor, People, untold
 from tests.recorder.events.support import ELSEWHERE, NETNS, Host, made_up, thread_exits
 
 AT = 5_000_000_000
@@ -55,7 +55,38 @@ def test_the_dead_are_named_by_their_exit(made: Host) -> None:
 def test_a_dead_thread_that_was_not_the_last_may_be_of_any_process(made: Host) -> None:
     who = People()
     who.observe(thread_exits([(AT, 400, b"worker")], others={400}), [])
-    assert who.find(400, AT) == Actor(None, "worker", None)
+    assert who.find(400, AT) == Actor(None, "worker", None, whole=False)
+
+
+@pytest.mark.parametrize("first", ["exit", "announcement"])
+def test_a_dead_thread_is_its_process_once_it_is_announced(made: Host, first: str) -> None:
+    """Threads have names of their own. Its announcement may be read before the trace has its exit."""
+    who = People()
+    exits, announced = thread_exits([(AT, 400, b"worker")], others={400}), ([AT + 9], [400], [100])
+    if first == "announcement":
+        who.belonged(*announced)
+        who.observe(exits, [])
+    else:
+        who.observe(exits, [])
+        assert untold(who.find(400, AT))
+        who.belonged(*announced)
+    assert who.find(400, AT) == Actor(100, "server", NETNS)
+    assert not untold(who.find(400, AT))
+
+
+def test_an_announcement_of_an_earlier_thread_of_that_number_is_not_its(made: Host) -> None:
+    who = People()
+    who.belonged([AT - 1], [400], [100])
+    who.observe(thread_exits([(AT, 400, b"worker")], others={400}), [])
+    assert who.find(400, AT) == Actor(None, "worker", None, whole=False)
+
+
+def test_a_dead_thread_of_a_process_that_is_gone_too_has_its_name(made: Host) -> None:
+    who = People()
+    made.remove(100)
+    who.observe(thread_exits([(AT, 400, b"worker"), (AT + 1, 100, b"main")], others={400}), [])
+    who.belonged([AT + 9], [400], [100])
+    assert who.find(400, AT) == Actor(100, "main", None)
 
 
 def test_the_dead_that_were_known_keep_their_name_and_namespace(made: Host) -> None:
@@ -86,6 +117,7 @@ def test_an_exec_forgets_what_it_was(made: Host) -> None:
     assert who.find(100, AT + 20) == Actor(100, "worker", NETNS)
     # Before that it was another program, and which one can't be seen any more.
     assert who.find(100, AT + 19) == Actor(100, None, NETNS)
+    assert not untold(who.find(100, AT + 19))
 
 
 def test_an_exec_by_another_thread_forgets_both(made: Host) -> None:
@@ -124,6 +156,8 @@ def test_what_is_kept_is_bounded(made: Host, monkeypatch: pytest.MonkeyPatch) ->
     execs = [Exec(None, AT, 2000 + n, 2000 + n, "/x") for n in range(10)]
     who.observe(thread_exits([]), execs)
     assert len(who._became) == 4
+    who.belonged([AT] * 10, list(range(3000, 3010)), [3000] * 10)
+    assert len(who._belonged) == 4
 
 
 def test_a_hidden_thread_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.exits import Exit
 from sockrec.kernel.process_events import EXEC_CLOSES_WITHIN, Exec, OomKill, Signal, ThreadExits
-from sockrec.recorder.events.people import Actor, People
+from sockrec.recorder.events.people import Actor, People, untold
 
 # A parent that reaps its child at once leaves its status in the kernel; others take their time.
 PATIENCE_US: Final = 1_000_000
@@ -138,7 +138,7 @@ class Causes:
             _put(self._announced, thread, told)
             # The last thread's is the process's: of one that makes many, the others go.
             _put(self._announced_of, pid, (*self._announced_of.get(pid, ())[-_THREADS_KEPT:], (thread, told)))
-        self._people.belonged(exits.thread.tolist(), exits.pid.tolist())
+        self._people.belonged(exits.times.tolist(), exits.thread.tolist(), exits.pid.tolist())
 
     def ended(self, ends: list[Exit]) -> None:
         """Take in the ends of watched processes."""
@@ -190,9 +190,10 @@ class Causes:
         exited = self._thread_exits.get(thread)
         if exited is not None and exited <= time:
             return self._by_exit(closing, actor, thread, exited, patient)
+        if patient and thread > 0 and untold(actor):
+            return None
         if actor is None:
-            # It is gone, and its exit in a part of the trace that is yet to come; unless it was an interrupt.
-            return None if patient and thread > 0 else Cause(None, closing.pid, closing.program)
+            return Cause(None, closing.pid, closing.program)
         if actor.pid == os.getpid():
             # Who looks at a descriptor in /proc/PID/fd holds its file for a moment: if it is given up
             # meanwhile, the one who looked is its last user, and never meant to close it.
@@ -317,9 +318,11 @@ class Causes:
         return sent if sent is not None and 0 <= at_ns - sent.time <= _SIGNAL_KILLS_WITHIN_NS else None
 
     def _sender_to_come(self, pid: int, at_ns: int) -> bool:
-        """Say whether who sent that is gone: its exit may be in the trace's next part."""
+        """Say whether who sent that is gone, and its exit yet to be told."""
         sent = self._signal(pid, at_ns)
-        return sent is not None and sent.sender is not None and not self._people.find(sent.sender, sent.time)
+        if sent is None or sent.sender is None:
+            return False
+        return untold(self._people.find(sent.sender, sent.time))
 
     def _of_process(self, pid: int, program: str | None, at_ns: int) -> Cause:
         return self._of_status(pid, program, at_ns, self._status(pid, at_ns))

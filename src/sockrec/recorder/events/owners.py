@@ -14,7 +14,7 @@ from sockrec.kernel.sockets import Reading
 from sockrec.kernel.transitions import Transitions
 from sockrec.model.states import CLOSE, FIN_WAIT2, LISTEN, TIME_WAIT
 from sockrec.recorder.events.lives import CLIENT, Lives
-from sockrec.recorder.events.people import Actor, People
+from sockrec.recorder.events.people import People, untold
 from sockrec.recorder.ledger import Ledger
 from sockrec.recorder.observed import INET_ROW
 from sockrec.recorder.ownership import Owner
@@ -66,7 +66,8 @@ class Holders:
         self._netns = netns
         self._limbo: OrderedDict[int, tuple[int, Owner, int, bool]] = OrderedDict()
         self._limbo_remnants: deque[tuple[int, list[int]]] = deque()
-        self._fresh: OrderedDict[int, Named] = OrderedDict()
+        self._fresh: OrderedDict[int, tuple[int, Named]] = OrderedDict()
+        self._read_before = 0
         self._unknown: list[tuple[int, int, int]] = []
         self._remnants: Ints = np.empty(0, np.int64)
         self._remnants_read: deque[tuple[int, Ints]] = deque()
@@ -87,11 +88,11 @@ class Holders:
         again, self._unknown = self._unknown, []
         for place, (port, thread, time) in enumerate([*again, *now]):
             actor = self._people.find(thread, time)
-            if _nameless(actor) and place >= len(again) and thread > 0:
+            if untold(actor) and place >= len(again) and thread > 0:
                 self._unknown.append((port, thread, time))
             if actor is None or actor.network_namespace != self._netns:
                 continue
-            self._fresh[port] = Named(actor.pid, actor.program, "inferred")
+            self._fresh[port] = time, Named(actor.pid, actor.program, "inferred")
             self._fresh.move_to_end(port)
             if len(self._fresh) > _FRESH:
                 self._fresh.popitem(last=False)
@@ -110,7 +111,8 @@ class Holders:
         self._remnants = np.concatenate([some for _, some in self._remnants_read])
         self._listeners, self._reading = None, None
         if whole:
-            self._fresh.clear()
+            self._forget_fresh()
+            self._read_before = began_us * 1000
         self._keep_gone(began_us, told)
 
     def reading(self, reading: Reading) -> None:
@@ -139,7 +141,7 @@ class Holders:
 
     def watched(self) -> list[int]:
         """Return the processes whose ends are worth knowing: who listens first, then all other holders."""
-        holders = [named.pid for named in self._fresh.values() if named.pid is not None]
+        holders = [named.pid for _, named in self._fresh.values() if named.pid is not None]
         for rows in self._by_port().values():
             for _, _, owner in rows:
                 holders += owner.holders
@@ -211,11 +213,22 @@ class Holders:
         threads, first, index = np.unique(lives.opener[rows[mask]], return_index=True, return_inverse=True)
         times = lives.opened[rows[mask]][first].tolist()
         gone = [
-            thread > 0 and _nameless(self._people.find(thread, at))
+            thread > 0 and untold(self._people.find(thread, at))
             for thread, at in zip(threads.tolist(), times, strict=True)
         ]
         mask[mask] = np.array(gone, np.bool_)[index]
         return mask | listened
+
+    def _forget_fresh(self) -> None:
+        """Forget who began to listen before the reading before this one.
+
+        Not of whom no reading tells: who closes a listener while it is read is not found to hold it.
+        """
+        rows = self._by_port()
+        for port, (time, _) in list(self._fresh.items()):
+            known = all(owner.pid is not None for _, _, owner in rows.get(port, ()))
+            if time < self._read_before and known:
+                del self._fresh[port]
 
     def _keep_gone(self, began_us: int, told: Ints) -> None:
         """Keep who held what the last reading did not find any more, until its end is announced.
@@ -280,7 +293,8 @@ class Holders:
         for _, _, holder in exact or [row for row in rows if row[:2] == _ANY]:
             if holder.pid is not None:
                 return Named(holder.pid, holder.program, "inferred", holder.holders)
-        return self._fresh.get(port)
+        _, named = self._fresh.get(port, (0, None))
+        return named
 
     def _by_port(self) -> dict[int, list[tuple[int, int, Owner]]]:
         if self._listeners is None:
@@ -303,8 +317,3 @@ def _remnant(state: NDArray[Any], inode: NDArray[Any]) -> Mask:
     """Mark what is left of sockets that closed. One in FIN_WAIT2 may still be a socket, without a holder."""
     mask: Mask = (state == TIME_WAIT) | ((state == FIN_WAIT2) & (inode == 0))
     return mask
-
-
-def _nameless(actor: Actor | None) -> bool:
-    """Say whether it was gone when it was looked for, or when it was to be read."""
-    return actor is None or actor.program is None

@@ -21,13 +21,30 @@ _LOOKED_UP_A_TIME: Final = 64
 class Actor:
     """A process as it can be named: `program` as netstat has it, or the kernel's name of a dead one.
 
-    `pid` is None for a thread that is gone, and was not the last of a process that nobody had looked at;
-    `program` for a process that was gone before it could be read, and whose exit was not seen yet.
+    `pid` is None for a thread that is gone, and was not the last of a process that nobody had looked at,
+    until its exit is announced; `program` for a process that was gone before it could be read, until its
+    exit is traced: it is not `whole` until then. `program` is None too where it may not be read, or was
+    another one at the time.
     """
 
     pid: int | None
     program: str | None
     network_namespace: int | None
+    whole: bool = True
+
+
+def untold(actor: Actor | None) -> bool:
+    """Say whether it was gone when it was looked for: its exit, which is yet to be read, may tell more."""
+    return actor is None or not actor.whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """A thread that ended at `time`, CLOCK_BOOTTIME nanoseconds; `named` by its process, or by its comm."""
+
+    time: int
+    actor: Actor
+    named: bool
 
 
 class People:
@@ -39,8 +56,9 @@ class People:
     def __init__(self, *, numbers_tell: bool = True) -> None:
         self.numbers_tell = numbers_tell
         self._tasks = Tasks()
-        self._programs: OrderedDict[tuple[int, int], str | None] = OrderedDict()
-        self._dead: OrderedDict[int, tuple[int, Actor]] = OrderedDict()
+        self._programs: OrderedDict[tuple[int, int], tuple[str | None, bool]] = OrderedDict()
+        self._dead: OrderedDict[int, _Dead] = OrderedDict()
+        self._belonged: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._became: OrderedDict[int, Exec] = OrderedDict()
         self._left = _LOOKED_UP_A_TIME
 
@@ -53,12 +71,15 @@ class People:
         columns = (exits.times, exits.thread, exits.comm, exits.last)
         for time, thread, comm, last in zip(*(column.tolist() for column in columns), strict=True):
             known = self._tasks.find(thread, time) if self._tasks.knows(thread) else None
-            program = comm.decode("utf-8", "backslashreplace")
-            pid, namespace = thread if last else None, None
+            announced, process = self._belonged.pop(thread, (0, 0))
+            pid = process if announced >= time else thread if last else None
+            program, namespace = None, None
             if known is not None:
                 pid, namespace = known.pid, known.network_namespace
-                program = self._programs.get((known.pid, known.started)) or program
-            self._dead[thread] = (time, Actor(pid, program, namespace))
+                program, _ = self._programs.get((known.pid, known.started), (None, False))
+            name = program or comm.decode("utf-8", "backslashreplace")
+            actor = Actor(pid, name, namespace, whole=pid is not None)
+            self._dead[thread] = _Dead(time, actor, program is not None)
             self._dead.move_to_end(thread)
             if len(self._dead) > _KEPT:
                 self._dead.popitem(last=False)
@@ -73,20 +94,24 @@ class People:
             if len(self._became) > _KEPT:
                 self._became.popitem(last=False)
 
-    def belonged(self, threads: list[int], pids: list[int]) -> None:
-        """Learn which processes dead threads were of."""
-        for thread, pid in zip(threads, pids, strict=True):
+    def belonged(self, times: list[int], threads: list[int], pids: list[int]) -> None:
+        """Learn which processes dead threads were of, before or after the trace has their exits."""
+        for time, thread, pid in zip(times, threads, pids, strict=True):
             dead = self._dead.get(thread)
-            if dead is not None and dead[1].pid != pid:
-                self._dead[thread] = (dead[0], replace(dead[1], pid=pid))
+            if dead is None:
+                self._belonged[thread] = time, pid
+                if len(self._belonged) > _KEPT:
+                    self._belonged.popitem(last=False)
+            elif dead.actor.pid != pid:
+                self._dead[thread] = replace(dead, actor=replace(dead.actor, pid=pid, whole=True))
 
     def find(self, thread: int, at_ns: int) -> Actor | None:
         """Return who had this thread number then; None if that can't be told any more."""
         if thread <= 0 or not self.numbers_tell:
             return None
         dead = self._dead.get(thread)
-        if dead is not None and dead[0] >= at_ns - 1_000_000_000:
-            return dead[1]
+        if dead is not None and dead.time >= at_ns - 1_000_000_000:
+            return self._of_process(thread, dead, at_ns)
         if not self._tasks.knows(thread):
             if not self._left:
                 return None
@@ -100,24 +125,37 @@ class People:
         # What it was before an exec that is over can't be seen any more.
         became = self._became.get(task.pid)
         if became is not None and became.done > at_ns:
-            program = became.comm
+            program, whole = became.comm, True
         else:
-            program = self._program(task.pid, task.started)
-        return Actor(task.pid, program, task.network_namespace)
+            program, whole = self._program(task.pid, task.started)
+        return Actor(task.pid, program, task.network_namespace, whole)
 
     def namespace_of(self, thread: int, at_ns: int) -> int | None:
         """Return the network namespace of that thread then, None if unknown."""
         actor = self.find(thread, at_ns)
         return None if actor is None else actor.network_namespace
 
-    def _program(self, pid: int, started: int) -> str | None:
+    def _of_process(self, thread: int, dead: _Dead, at_ns: int) -> Actor:
+        """Return a thread that is gone as its process, if that is known: a thread has a name of its own."""
+        actor = dead.actor
+        if dead.named or actor.pid is None or actor.pid == thread:
+            return actor
+        process = self.find(actor.pid, at_ns)
+        if process is None or process.pid != actor.pid or process.program is None:
+            return actor
+        return Actor(actor.pid, process.program, actor.network_namespace or process.network_namespace)
+
+    def _program(self, pid: int, started: int) -> tuple[str | None, bool]:
+        """Return the name of a process, and whether that is all there is to know: False if it was gone."""
         key = (pid, started)
         if key not in self._programs:
             try:
                 process = processes.read(pid)
             except KernelError:
-                process = None
-            self._programs[key] = None if process is None else processes.program(process)
+                self._programs[key] = None, True
+            else:
+                name = None if process is None else processes.program(process)
+                self._programs[key] = name, name is not None
             if len(self._programs) > _KEPT:
                 self._programs.popitem(last=False)
         return self._programs[key]

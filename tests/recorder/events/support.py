@@ -14,6 +14,7 @@ import pytest
 
 from sockrec.kernel import endings, host, process_events, processes, tasks, transitions
 from sockrec.kernel.arrays import FIELD, I64, NULL, InetSockets
+from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.destroyed import Destroyed
 from sockrec.kernel.exits import Exit
 from sockrec.kernel.process_events import ProcessEvents, ThreadExits
@@ -93,6 +94,12 @@ def thread_exits(exits: Sequence[tuple[int, int, bytes]], others: Collection[int
     )
 
 
+def process_exits(exits: Sequence[tuple[int, int, int, int]]) -> ProcessExits:
+    """Return announced exits, given as time, thread, process and status."""
+    rows = np.array(exits, np.int64).reshape(-1, 4).T
+    return ProcessExits(rows[0], rows[1], rows[2], rows[3], 0, 0, 0, 0, 0)
+
+
 _ENDPOINTS = [
     ("family", "u2"), ("saddr", "u1", 4), ("saddr_v6", "V16"), ("daddr", "u1", 4), ("daddr_v6", "V16"),
     ("sport", "u2"), ("dport", "u2"),
@@ -111,6 +118,8 @@ class Script:
     errors: list[tuple[int, int, Change]] = field(default_factory=list)
     """Time, errno, and a change of the same endpoints."""
     thread_exits: list[tuple[int, int, bytes]] = field(default_factory=list)
+    threads: Collection[int] = ()
+    """Those of them that were not the last of their process."""
     prepares: list[tuple[int, int]] = field(default_factory=list)
     execs: list[tuple[int, int, int, str]] = field(default_factory=list)
     """Time, pid, thread, path."""
@@ -120,6 +129,8 @@ class Script:
     announced_until: int | None = None
     read_by: int | None = None
     exits: list[Exit] = field(default_factory=list)
+    announced_exits: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """Time, thread, process, status."""
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def trace(self, since: int, until: int) -> Trace:
@@ -142,7 +153,7 @@ class Script:
         exits = _records(
             [time for time, _, _ in self.thread_exits],
             [("pid", "i4"), ("comm", "S16"), ("group_dead", "u1")],
-            [(thread, comm, 1) for _, thread, comm in self.thread_exits],
+            [(thread, comm, thread not in self.threads) for _, thread, comm in self.thread_exits],
         )
         prepares = _records(
             [time for time, _ in self.prepares], _COMMON[:1], [(thread,) for _, thread in self.prepares]
@@ -268,6 +279,7 @@ class Scripted(Sources):
             destroyed=None if self.destroyed is None else script.destroyed(since, self.now),
             trace=None if self.tracer is None else script.trace(since, self.now),
             exits=script.exits,
+            announced_exits=process_exits(script.announced_exits),
             failed=script.failed,
         )
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from sockrec.kernel.connector import ProcessExits
 from sockrec.recorder.events.causes import Cause, Closing
-from tests.recorder.events.support import made_up
+from tests.recorder.events.support import made_up, process_exits
 from tests.recorder.events.test_causes import EXITING, LATER, MS, NOW, OPEN_CASE, SERVER, SOON, Case
 
 WORKER = 107
@@ -21,8 +19,7 @@ def case(monkeypatch: pytest.MonkeyPatch) -> Case:
 
 def announce(case: Case, *exits: tuple[int, int, int, int]) -> None:
     """Announce exits, each as time, thread, process and status."""
-    rows = np.array(exits, np.int64).T
-    case.causes.announced(ProcessExits(rows[0], rows[1], rows[2], rows[3], 0, 0, 0, 0, 0))
+    case.causes.announced(process_exits(exits))
 
 
 @pytest.mark.parametrize(

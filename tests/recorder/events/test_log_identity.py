@@ -87,6 +87,32 @@ def test_nor_is_a_listener_that_does(stage: Stage) -> None:
     assert (named.pid, named.program) == (BRIEF, "brief")
 
 
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("what", ["client", "listener"])
+def test_a_brief_thread_is_its_process(stage: Stage, what: str, late: int) -> None:
+    """Its exit may be announced with that part of the trace, or when there is nothing more in it."""
+    stage.began_long_ago()
+    stage.host.add(100, "server")
+    if what == "client":
+        life, announced = connection(A, 1010 * MS, 1050 * MS, thread=BRIEF), ANNOUNCED
+    else:
+        rest: dict[str, Any] = {"remote_port": 0, "remote": "0.0.0.0", "thread": BRIEF}
+        life = [Change(1010 * MS, A, CLOSE, LISTEN, **rest), Change(1050 * MS, A, LISTEN, CLOSE, **rest)]
+        announced = [{"cookie": COOKIE, "remote_port": 0}]
+    gone = [(1055 * MS, BRIEF, b"worker")]
+    scripts = [Script(life, [END], announced=announced, thread_exits=gone, threads=[BRIEF]), Script()]
+    scripts[late].announced_exits = [(1056 * MS, BRIEF, 100, 0)]
+    told = [stage.drain(60_000, script) for script in scripts]
+    told.append(stage.drain(2 * SECOND, last=True))
+    if what == "client":
+        assert [owner for one in told if one.closed for owner in _owners(one)] == [(100, "server")]
+        return
+    (one,) = [one for happened in told for one in happened.listeners]
+    named = one.closed.owned.of(one.row)
+    assert (named.pid, named.program) == (100, "server")
+    assert (one.cause.word, one.cause.pid, one.cause.program) == ("close", 100, "server")
+
+
 PORT = {"cookie": COOKIE, "state": LISTEN, "remote_port": 0, "remote": "0.0.0.0", "inode": 5}
 LISTENED: dict[str, Any] = {"remote_port": 0, "remote": "0.0.0.0", "thread": 100}
 

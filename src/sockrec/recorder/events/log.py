@@ -13,7 +13,7 @@ from sockrec.kernel.connector import ProcessExits
 from sockrec.kernel.destroyed import Destroyed
 from sockrec.kernel.sockets import Reading
 from sockrec.kernel.tracing import SETTLED_US, Trace
-from sockrec.kernel.transitions import Cookies
+from sockrec.kernel.transitions import Cookies, Transitions
 from sockrec.model.states import CLOSE, LISTEN
 from sockrec.recorder.events import chains, marks
 from sockrec.recorder.events.announced import Announced, correct, fill_endpoints, unannounced
@@ -99,10 +99,10 @@ class EventLog:
         drained = self._sources.drain()
         for what, why in drained.failed:
             happened.lost.append(Lost(f"{what} ({why})", None, self._sampled_at, now + self._anchor))
-        if drained.trace is not None:
-            self._trace(drained.trace, happened)
         if drained.announced_exits is not None:
             self._exits(drained.announced_exits, happened)
+        if drained.trace is not None:
+            self._trace(drained.trace, happened)
         self._causes.ended(drained.exits)
         if drained.destroyed is not None:
             self._announce(drained.destroyed, happened)
@@ -200,6 +200,7 @@ class EventLog:
         if trace.is_silent and self._chains.forgotten == self._forgotten:
             self._causes.known_until(trace.until * 1000)
             self._latest = self._just_ended = chains.none()
+            self._listening(self._latest)
             return
         exits = process_events.exits(trace)
         execs = [] if sources.processes is None else sources.processes.execs(trace)
@@ -237,8 +238,12 @@ class EventLog:
             finished.changes.old_state[mine].astype(np.int64),
             self._us(finished.changes.times[mine]),
         )
+        self._listening(changes)
+
+    def _listening(self, changes: Transitions) -> None:
+        """Watch the processes that are new among those that listen."""
         if self._holders.listening(changes):
-            sources.keep(self._holders.watched())
+            self._sources.keep(self._holders.watched())
 
     def _tell_early(self, exact: Exact) -> None:
         """Tell of connections that are over while their programs still hold the sockets.

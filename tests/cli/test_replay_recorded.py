@@ -11,7 +11,7 @@ import pytest
 from sockrec.catalog import Catalog, open_catalog
 from sockrec.model.netstat_row import NetstatRow
 from sockrec.render.names import Names
-from sockrec.replay.moment import Moments
+from sockrec.replay.moment import Moments, Sample
 from tests.faults.scale import cases
 from tests.support.command import CLEAN, SOCKREC, recording
 from tests.support.netns import Namespace
@@ -39,17 +39,20 @@ class Recorded:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def rows(self) -> list[NetstatRow]:
-        """Return the first sample that begins after now, with timers as in that sample."""
+    def sample(self) -> Sample:
+        """Return the first sample that begins after now."""
         now = time.time_ns() // 1000
         until = time.monotonic() + 20
         while time.monotonic() < until:
             self._catalog.refresh()
-            moments = Moments(self._catalog)
-            if later := moments.after(now):
-                return moments.rows(later[0])
+            if later := Moments(self._catalog).after(now):
+                return later[0]
             time.sleep(0.02)
         raise AssertionError("the recorder takes no samples any more")
+
+    def rows(self) -> list[NetstatRow]:
+        """Return the sockets of that, with timers as in that sample."""
+        return Moments(self._catalog).rows(self.sample())
 
 
 @pytest.mark.parametrize("seed", range(1000, 1000 + cases(5, 100)))
@@ -66,8 +69,8 @@ def test_what_was_recorded_prints_as_netstat_printed_it(seed: int, tmp_path: Pat
 def test_the_command_prints_it_too(flags: str, tmp_path: Path) -> None:
     capture = tmp_path / "cap"
     with Population(7) as population:
-        with recording(population.namespace, capture, interval="50ms"):
-            theirs, moment, took = _steady(population.namespace, flags)
+        with recording(population.namespace, capture, interval="50ms"), open_catalog(capture) as catalog:
+            theirs, moment, took = _steady(population.namespace, flags, Recorded(catalog))
         done = population.namespace.run(
             SOCKREC,
             "replay",
@@ -87,19 +90,16 @@ def test_the_command_prints_it_too(flags: str, tmp_path: Path) -> None:
         assert abs(real - made) <= TIMER_TOLERANCE + took
 
 
-def _steady(namespace: Namespace, flags: str) -> tuple[bytes, str, float]:
-    """Return what netstat prints while nothing but timers moves, from when on, and in how many seconds."""
+def _steady(namespace: Namespace, flags: str, recorded: Recorded) -> tuple[bytes, str, float]:
+    """Return what netstat prints right after a sample, when that was, and how many seconds before.
+
+    Nothing but timers has moved since before the sample.
+    """
     for _ in range(20):
         before = run_netstat(namespace, flags.split())
-        time.sleep(0.15)
-        moment = datetime.now(UTC)
+        moment = datetime.fromtimestamp(recorded.sample().ended_us / 1e6, UTC)
         now = run_netstat(namespace, flags.split())
         took = (datetime.now(UTC) - moment).total_seconds()
-        time.sleep(0.15)
-        if (
-            without_seconds(before)
-            == without_seconds(now)
-            == without_seconds(run_netstat(namespace, flags.split()))
-        ):
+        if without_seconds(before) == without_seconds(now):
             return now, moment.isoformat(), took
     raise AssertionError("the sockets never held still")

@@ -66,7 +66,8 @@ class Nginx:
         self._process = namespace.popen("nginx", "-p", folder, "-c", folder / "nginx.conf")
         self.pid = self._process.pid
         until = time.monotonic() + 10
-        while not self._namespace.run("ss", "-Hltn", f"sport = :{_STATUS_PORT}").stdout:
+        # It listens before it has a worker.
+        while not self._namespace.run("ss", "-Hltn", f"sport = :{_STATUS_PORT}").stdout or not self._workers:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise AssertionError("nginx did not start")
             time.sleep(0.01)
@@ -74,8 +75,13 @@ class Nginx:
     @property
     def worker(self) -> int:
         """The pid of its one worker."""
-        (pid,) = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return int(pid)
+        (pid,) = self._workers
+        return pid
+
+    @property
+    def _workers(self) -> list[int]:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
 
     def accepted(self) -> int:
         """Return how many connections it has accepted, the ones made by this asking included."""

@@ -124,6 +124,16 @@ def tried_and_sampled(part: Part, targets: int, established: int, **columns: Any
             part.connection(id_, 12, 14, "changed", "closed", **peer)
 
 
+def tried_and_read_too_late(part: Part, targets: int) -> None:
+    """Samples saw all of them, and found no holder any more; their ends tell who it was."""
+    for number in range(targets):
+        peer = {"remote_address": f"10.2.0.{number}", "remote_port": 443, "local_port": 50_000 + number}
+        nobody = {"pid": None, "program": None, "owner": "exited", "state": "SYN_SENT"}
+        part.connection(1000 + number, 10 + number // 10, 10 + number // 10, **peer, **nobody)
+        agent = {"pid": 77, "program": "agent", "role": "client", "sampled": True, "established_at": None}
+        part.closed(1000 + number, None, 10.5 + number // 10, **peer, **agent)
+
+
 def regular(part: Part, calls: int, space: float, jitter: float = 0.0, **columns: Any) -> None:
     called(part, [1 + number * space + (jitter if number % 2 else 0) for number in range(calls)], **columns)
 
@@ -173,6 +183,7 @@ SHOWN: list[tuple[Callable[[Part], None], list[str]]] = [
     (lambda part: tried_and_sampled(part, 60, 30), ["scan-out"]),
     (lambda part: tried_and_sampled(part, 60, 31), []),
     (lambda part: tried_and_sampled(part, 60, 31, pid=None, program=None), []),
+    (lambda part: tried_and_read_too_late(part, 50), ["scan-out"]),
     (lambda part: regular(part, 8, 10), ["beacon"]),
     (lambda part: regular(part, 7, 10), []),
     (lambda part: regular(part, 20, 4.9), []),
@@ -197,6 +208,16 @@ def test_it_is_found_where_it_is_and_nowhere_else(tmp_path: Path, number: int, j
     assert told == expected, answer
     for one in answer:
         assert one.not_after <= ended(LENGTH)
+
+
+@pytest.mark.parametrize("late", [0, 30, 50])
+def test_who_held_what_a_sample_read_too_late_is_told_by_its_end(tmp_path: Path, late: int) -> None:
+    part = Part(tmp_path, 0, LENGTH)
+    tried_and_read_too_late(part, late)
+    tried(part, 100, first=20, each=0.1)
+    part.write()
+    (one,) = found(tmp_path)
+    assert (one.subject, one.numbers["targets"]) == ("agent[77]", 100 + late)
 
 
 def test_private_peers_are_asked_for(tmp_path: Path) -> None:

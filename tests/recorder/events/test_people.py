@@ -89,6 +89,15 @@ def test_a_dead_thread_of_a_process_that_is_gone_too_has_its_name(made: Host) ->
     assert who.find(400, AT) == Actor(100, "main", None)
 
 
+def test_numbers_that_were_used_again_crosswise_end_the_search(made: Host) -> None:
+    """A thread of a process, and later a process of the thread's number with a thread of the process's."""
+    who = People()
+    who.observe(thread_exits([(AT, 400, b"one"), (AT + 1, 500, b"two")], others={400, 500}), [])
+    who.belonged([AT + 2] * 2, [400, 500], [500, 400])
+    assert who.find(400, AT) == Actor(500, "two", None)
+    assert who.find(500, AT) == Actor(400, "one", None)
+
+
 def test_the_dead_that_were_known_keep_their_name_and_namespace(made: Host) -> None:
     who = People()
     who.find(107, AT)

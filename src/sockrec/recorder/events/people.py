@@ -15,6 +15,8 @@ _KEPT: Final = 4096
 # A host that makes a process for each connection has too many to be looked at: their names then come
 # from their exits.
 _LOOKED_UP_A_TIME: Final = 64
+# What a thread had open is closed so long after its exit at most, nanoseconds.
+_CLOSES_WITHIN: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,29 @@ class People:
                 self._dead[thread] = replace(dead, actor=replace(dead.actor, pid=pid, whole=True))
 
     def find(self, thread: int, at_ns: int) -> Actor | None:
-        """Return who had this thread number then; None if that can't be told any more."""
+        """Return who had this thread number then; None if that can't be told any more, or not yet."""
         if thread <= 0 or not self.numbers_tell:
             return None
+        dead = self._died(thread, at_ns)
+        if dead is None:
+            return self._living(thread, at_ns)
+        pid = dead.actor.pid
+        if dead.named or pid is None or pid == thread:
+            return dead.actor
+        # A thread has a name of its own: it is told as its process, if that is known.
+        main = self._died(pid, at_ns)
+        process = self._living(pid, at_ns) if main is None else main.actor
+        if process is None or process.program is None:
+            return dead.actor
+        return Actor(pid, process.program, dead.actor.network_namespace or process.network_namespace)
+
+    def _died(self, thread: int, at_ns: int) -> _Dead | None:
+        """Return the end of a thread that is gone, if it was it that had this number then."""
         dead = self._dead.get(thread)
-        if dead is not None and dead.time >= at_ns - 1_000_000_000:
-            return self._of_process(thread, dead, at_ns)
+        return dead if dead is not None and dead.time >= at_ns - _CLOSES_WITHIN else None
+
+    def _living(self, thread: int, at_ns: int) -> Actor | None:
+        """Return a thread as /proc has it."""
         if not self._tasks.knows(thread):
             if not self._left:
                 return None
@@ -134,16 +153,6 @@ class People:
         """Return the network namespace of that thread then, None if unknown."""
         actor = self.find(thread, at_ns)
         return None if actor is None else actor.network_namespace
-
-    def _of_process(self, thread: int, dead: _Dead, at_ns: int) -> Actor:
-        """Return a thread that is gone as its process, if that is known: a thread has a name of its own."""
-        actor = dead.actor
-        if dead.named or actor.pid is None or actor.pid == thread:
-            return actor
-        process = self.find(actor.pid, at_ns)
-        if process is None or process.pid != actor.pid or process.program is None:
-            return actor
-        return Actor(actor.pid, process.program, actor.network_namespace or process.network_namespace)
 
     def _program(self, pid: int, started: int) -> tuple[str | None, bool]:
         """Return the name of a process, and whether that is all there is to know: False if it was gone."""

@@ -175,6 +175,22 @@ def test_f_lists_what_diagnose_finds_and_enter_goes_there(
     drive(capture, script)
 
 
+def test_findings_are_laid_out_for_the_room_there_is() -> None:
+    refused = "3 processes of client asked tcp 10.0.0.5:7071 294 times within 19.4 s"
+
+    async def script(screen: Screen) -> None:
+        await screen.diagnosed()
+        await screen.resize(70, 40)
+        narrow = await screen.press("f", "down")
+        assert refused in screen.text()
+        assert not any(refused in line for line in narrow)
+        assert any(refused in line for line in await screen.resize(120, 40))
+        lines = await screen.press("enter")
+        assert "stopped listening and came back" in lines[1], "the second was chosen, and still is"
+
+    drive(PORT_7071, script)
+
+
 @pytest.mark.parametrize(
     ("capture", "selected", "then"),
     [

@@ -102,8 +102,7 @@ class Overlays(App[None]):
     def _shown_findings(self) -> list[tuple[str, str]] | None:
         if self._found is None:
             return None
-        width = self.size.width - 6
-        return [(one.severity, texts.finding(one, self.source.zone, width)) for one in self._found]
+        return [(one.severity, texts.finding(one, self.source.zone)) for one in self._found]
 
     def _go_to(self, finding: Finding) -> None:
         """Go to the first sample that shows what was found, and select what it is about."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -147,16 +146,9 @@ def difference(source: Source, before: Sample, after: Sample) -> str:
     return diff_text.table(rows, moments, "table")
 
 
-def finding(found: Finding, zone: tzinfo, width: int) -> str:
-    """Return a finding as `sockrec diagnose` prints it, no wider than so much."""
-    text = findings_text.text([{**asdict(found)}], zone)
-    lines = [
-        wrapped
-        for line in text.splitlines()
-        for wrapped in textwrap.wrap(line, max(20, width), subsequent_indent="  ", break_on_hyphens=False)
-        or [""]
-    ]
-    return "\n".join(lines)
+def finding(found: Finding, zone: tzinfo) -> str:
+    """Return a finding as `sockrec diagnose` prints it."""
+    return findings_text.text([{**asdict(found)}], zone)
 
 
 def counted(found: Sequence[Finding]) -> str:

@@ -24,11 +24,20 @@ if TYPE_CHECKING:
 _FRAME = 5
 
 
-def _broken(line: str, room: int) -> str:
-    if cell_len(line) <= room:
-        return line
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return "\n".join(textwrap.wrap(line, room, subsequent_indent=indent, drop_whitespace=True))
+def _broken(text: str, width: int, indent: str = "") -> str:
+    """Return a text whose lines stay apart where there is no room for them on a screen of that width.
+
+    What follows of a line stands under it by two columns more, or by `indent`.
+    """
+    room = max(20, width - _FRAME)
+    lines = []
+    for line in text.splitlines():
+        if cell_len(line) <= room:
+            lines.append(line)
+            continue
+        under = indent or " " * (len(line) - len(line.lstrip()) + 2)
+        lines += textwrap.wrap(line, room, subsequent_indent=under, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 class Overlay(ModalScreen[int | None]):
@@ -83,9 +92,7 @@ class Reading(Overlay):
 
     def on_resize(self) -> None:
         """Break its lines where there is no room for them, so that they stay apart."""
-        room = max(20, self.app.size.width - _FRAME)
-        lines = (_broken(line, room) for line in self._text.splitlines())
-        self.query_one("#text", Static).update(Text("\n".join(lines)))
+        self.query_one("#text", Static).update(Text(_broken(self._text, self.app.size.width)))
 
 
 class Findings(Overlay):
@@ -106,7 +113,7 @@ class Findings(Overlay):
             return [Option("nothing was found", disabled=True)]
         options = []
         for severity, text in self._found:
-            title, _, rest = text.partition("\n")
+            title, _, rest = _broken(text, self.app.size.width, "  ").partition("\n")
             shown = Text().append(title, styles.BY_SEVERITY.get(severity, styles.TITLE)).append(f"\n{rest}")
             options.append(Option(shown))
         return options
@@ -114,10 +121,15 @@ class Findings(Overlay):
     def fill(self, found: Sequence[tuple[str, str]]) -> None:
         """Show what was found meanwhile."""
         self._found = found
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Lay them out for the room there is; the one that was chosen stays so."""
         options = self.query_one(OptionList)
+        chosen = options.highlighted or 0
         options.clear_options()
         options.add_options(self._options())
-        options.highlighted = 0
+        options.highlighted = chosen if self._found else None
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Return which was chosen."""

@@ -52,4 +52,11 @@ def test_it_is_the_same_after_twice_as_many(netns: Namespace, tmp_path: Path) ->
             recorder.more_samples(2)
             grown, loads = resident(recorder) - after, 3
     assert grown < ALLOWED, f"{grown / 2**20:.1f} MiB for {LOAD:,} connections that are gone"
-    assert one(capture, "SELECT count(*) AS n FROM connections") == {"n": 2 * loads * LOAD}
+    # Where the machine is too slow for the load, what is lost of it is counted.
+    told = one(
+        capture,
+        "SELECT (SELECT count(*) FROM connections) AS n, (SELECT coalesce(sum(count), 0)::BIGINT FROM events "
+        "WHERE kind = 'lost' AND detail = 'destroyed sockets') AS lost",
+    )
+    assert told["n"] + told["lost"] == 2 * loads * LOAD
+    assert told["lost"] < LOAD // 2

@@ -68,6 +68,12 @@ def test_n_and_p_go_to_the_changes_of_a_listener_across_its_restart() -> None:
         assert "no later change" in "\n".join(await screen.press("n"))
         assert _moment(await screen.press("p")).startswith("06:02:26")
         assert "no earlier change" in "\n".join(await screen.press("p"))
+        await screen.press("home")
+        # However fast the keys come, each counts.
+        for by in (1, 1, 1, -1, -1, 1):
+            screen.viewer.action_change(by)
+        await screen.settle()
+        assert _moment(screen.lines()).startswith("06:02:4")
 
     drive(PORT_7071, script)
 

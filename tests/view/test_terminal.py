@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import pytest
 
+from tests.events.listeners import VICTIM, Program
 from tests.support.command import CLEAN, SOCKREC, answer, sockrec
 from tests.support.netns import Namespace
 from tests.view.driving import SAMPLES
@@ -142,14 +143,14 @@ def test_ctrl_c_ends_it_too(terminal: Terminal) -> None:
 
 def test_live_records_and_follows_and_ends_the_recording(netns: Namespace, tmp_path: Path) -> None:
     capture = tmp_path / "live"
-    with Terminal() as terminal:
+    with Terminal() as terminal, ExitStack() as listening:
         # Its own network namespace, so that it sees the sockets of this test alone.
         terminal.run(*netns.command(SOCKREC, "view", "--live", "-C", capture, "--interval", "200ms"))
         terminal.wait_for("following")
-        with netns.entered():
-            server = socket.create_server(("10.0.0.5", 7071))
+        # Another process: what this one holds, the tmux that it starts does for a moment, too.
+        server = listening.enter_context(Program(tmp_path, netns, "server", VICTIM, "7071", "close"))
         terminal.wait_for("10.0.0.5:7071")
-        server.close()
+        server.say()
         terminal.wait_for("tcp 10.0.0.5:7071 is not in this table")
         assert "following" in terminal.screen()
         # Going back stays there, while it goes on being recorded.

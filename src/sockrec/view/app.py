@@ -88,6 +88,7 @@ class Viewer(Overlays):
         self._found: list[Finding] | None = None
         self._happened: dict[int, Happened] = {}
         self._notice = ""
+        self._changing = asyncio.Lock()
         self._has_before = True
         # The first picture needs no more than a few samples.
         self._stretches.add(source.stretch(self.timeline.around(self.stop.sample, _FIRST_SAMPLES)))
@@ -228,20 +229,22 @@ class Viewer(Overlays):
         self.following = False
         self.go(place % len(self.timeline))
 
-    @work(exclusive=True, group="change")
+    @work(group="change")
     async def action_change(self, by: int) -> None:
         """Go to the next change of what is selected, or the one before."""
         self.following = False
         subject = self.below.query_one(Sockets).subject
-        if subject is None:
-            self.go(self.place, "nothing is selected")
-            return
-        places = await self._asked.ask(self.source.changes, subject)
-        there = [place for place in places if (place > self.place if by > 0 else place < self.place)]
-        if there:
-            self.go(there[0] if by > 0 else there[-1])
-        else:
-            self.go(self.place, f"no {'later' if by > 0 else 'earlier'} change of what is selected")
+        # One key after the other, so that each counts, however fast they come.
+        async with self._changing:
+            if subject is None:
+                self.go(self.place, "nothing is selected")
+                return
+            places = await self._asked.ask(self.source.changes, subject)
+            there = [place for place in places if (place > self.place if by > 0 else place < self.place)]
+            if there:
+                self.go(there[0] if by > 0 else there[-1])
+            else:
+                self.go(self.place, f"no {'later' if by > 0 else 'earlier'} change of what is selected")
 
     def action_jump(self) -> None:
         """Ask for a time."""

@@ -37,7 +37,10 @@ QUESTIONS = (
     ("replay", "--at", "2026-11-20T10:32:02Z", "--style", "ss", "-anoemipO"),
     ("replay", "--at", "2026-11-20T10:32:02Z", "-ie"),
     ("diagnose",),
+    ("report", "-o", "-"),
 )
+# Each kind of findings is a question of its own, and so is each figure of a page.
+MANY_IN_ONE = ("diagnose", "report")
 
 
 def _state(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -69,8 +72,7 @@ def test_a_capture_made_to_harm(name: str, tmp_path: Path) -> None:
             faults.append(f"{words[0]}: was not done after {3 * SECONDS} s")
         elif one.status not in (0, 1, 2, 3) or not all(line.startswith(b"sockrec: ") for line in said):
             faults.append(f"{words[0]}: ended with {one.status}: {said[-1:]}")
-        # Each of its kinds of findings is a question of its own.
-        most = 2 * SECONDS if words[0] == "diagnose" else SECONDS
+        most = 2 * SECONDS if words[0] in MANY_IN_ONE else SECONDS
         if one.seconds > most or one.peak > BYTES:
             faults.append(f"{words[0]}: took {one.seconds:.1f} s, {one.peak >> 20} MiB")
         if steering(one.out) or steering(one.err):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from typing import Any
 import pytest
 
 import sockrec
+from sockrec.catalog import open_catalog
+from sockrec.errors import UsageError
+from sockrec.report import moments, scope
 from tests.catalog.captures import Part
+from tests.hostile.attacks.values import numbers_far_away
 from tests.report.host import GAP, LAST, moment, write_host
 from tests.report.pages import PORT_7071, SAMPLES, facts_of, write_page
 from tests.support.command import answer
@@ -164,3 +169,42 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not Path("/dev/null").is_file()
     assert place.is_symlink()
+
+
+def test_too_much_for_a_page_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_catalog(PORT_7071) as catalog:
+        whole = scope.choose(catalog, None, None, None, UTC)
+        for name, most, said in (
+            ("MOST_SAMPLES", 20, "samples are too many for a page, which can be made of 20: name less time"),
+            ("MOST_ROWS", 200, "rows of sockets, activity and events are too many for a page"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(scope, name, most)
+                with pytest.raises(UsageError, match=said):
+                    scope.choose(catalog, None, None, None, UTC)
+                less = scope.choose(catalog, None, whole.first_us, whole.first_us + 4_000_000, UTC)
+                assert 0 < len(less.began) <= most
+
+
+def test_what_can_not_be_drawn_is_told_and_the_rest_is_there(tmp_path: Path) -> None:
+    numbers_far_away(tmp_path / "capture")
+    done = command("report", "-C", tmp_path / "capture", "-o", "-")
+    facts = facts_of(done.stdout)
+    assert done.returncode == 0
+    assert "the figures of queues are not drawn: " in done.stderr
+    assert any("the figures of queues are not drawn: " in line for line in facts["unseen"])
+    drawn = {one["name"] for one in facts["figures"]}
+    assert {"states", "connections", "retransmissions", "interfaces"} <= drawn
+    assert "queues" not in drawn
+
+
+@pytest.mark.parametrize("most", [30, 40, 50, 60, 70, 80])
+def test_as_many_samples_are_kept_as_there_is_room_for(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which these are is reckoned from one reading: what each choice would read says the same."""
+    with open_catalog(PORT_7071) as catalog:
+        chosen = scope.choose(catalog, None, None, None, UTC)
+        told = moments.make_moments(chosen, [], most)
+        every = moments._EVERY[: bisect_left(moments._EVERY, len(chosen.began)) + 1]
+        monkeypatch.setattr(moments, "_fewer", lambda *_: every)
+        tried = moments.make_moments(chosen, [], most)
+    assert (told.every, told.packed) == (tried.every, tried.packed)

@@ -54,7 +54,7 @@ def states(capture: Capture) -> Figure:
     """
     chart = Chart(capture)
     series: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows_of(capture, counts.STATES):
+    for row in rows_of(capture, counts.STATES.format(where="true")):
         series.setdefault((row["state"], row["host"]), []).append(row)
     # Those that belong to the same connections come and go together: dots let the line below be seen.
     drawn = sorted(series.items(), key=lambda item: item[0][0] in _DOTTED)
@@ -88,12 +88,10 @@ def connections(capture: Capture, port: int | None = None) -> Figure:
     step = chart.step()
     figure = chart.figure(f"{what}: opened and closed every {durations.show(step / MICROSECOND)}", height=300)
     most = {1: 0, -1: 0}
+    found = rows_of(capture, counts.EVENTS.format(source="connections", where=where), chart.grid(step))
     for name, sign, colours in (("opened", 1, (BLUE, PALE_BLUE)), ("closed", -1, (RED, PALE_RED))):
-        counted = rows_of(
-            capture, counts.EVENTS.format(end=name, source="connections", where=where), chart.grid(step)
-        )
         for in_gap, colour in zip((False, True), colours, strict=True):
-            bars = [row for row in counted if row["in_gap"] == in_gap]
+            bars = [row for row in found if (row["way"], row["in_gap"]) == (name, in_gap)]
             most[sign] = max([most[sign], *(row["n"] for row in bars)])
             if in_gap and not bars:
                 continue

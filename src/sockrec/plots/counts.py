@@ -36,18 +36,30 @@ SELECT host, recording, {name}, moment, sum(step) AS step FROM moved GROUP BY AL
 ORDER BY {name}, host, moment
 """
 
-STATES: Final = _LEVELS.format(of="s.state", name="state", where="true", exact=_EXACT)
+STATES: Final = _LEVELS.format(of="s.state", name="state", where="{where}", exact=_EXACT)
+"""`where` chooses the rows of `sockets`, as `s`."""
 
 # Only of those that are held: what TIME_WAIT leaves behind belongs to no program any more.
 PROGRAMS: Final = _LEVELS.format(
     of=f"coalesce({known_as_sql('s.program')}, '?')", name="program", where="s.owner = 'held'", exact=_EXACT
 )
 
-EVENTS: Final = """
-SELECT (epoch_us({end}_not_after) - $first) // $step AS place, {end}_as = 'gap' AS in_gap, count(*) AS n
-FROM {source}
-WHERE {where} AND {end}_not_after IS NOT NULL AND {end}_as NOT IN ('found', 'stopped')
-GROUP BY ALL ORDER BY place
+
+def _end(end: str) -> str:
+    told = f"{end}_not_after IS NOT NULL AND {end}_as NOT IN ('found', 'stopped')"
+    return (
+        f"CASE WHEN {told} THEN (epoch_us({end}_not_after) - $first) // $step END AS {end}, "
+        f"{told} AND {end}_as = 'gap' AS {end}_in_gap"
+    )
+
+
+# Connections are dear to put together: both their ends are counted as they come.
+EVENTS: Final = f"""
+WITH ends AS (SELECT {_end("opened")}, {_end("closed")} FROM {{source}} WHERE {{where}})
+SELECT CASE WHEN GROUPING(opened) = 0 THEN 'opened' ELSE 'closed' END AS way,
+    coalesce(opened, closed) AS place, coalesce(opened_in_gap, closed_in_gap) AS in_gap, count(*) AS n
+FROM ends GROUP BY GROUPING SETS ((opened, opened_in_gap), (closed, closed_in_gap))
+HAVING coalesce(opened, closed) IS NOT NULL ORDER BY way DESC, place
 """
 
 QUEUES: Final = """

@@ -18,26 +18,34 @@ from sockrec.report.scope import Scope
 _COLOURS: Final = ("blue", "red", "green", "gold", "violet", "brown")
 _MOST_SERVICES: Final = 5
 _MOST_INTERFACES: Final = 3
-# Counters of a connection only rise. What one that was found open had sent again before is not counted.
-_AGAIN: Final = """
-WITH known AS (
-    SELECT recording, socket_id, bool_or(begun_as = 'found') AS found
-    FROM sockets WHERE host = $host GROUP BY ALL
-), read AS (
+_READ: Final = """
     SELECT recording, socket_id, read_at AS at_, total_retrans, rtt_us FROM activity
-    WHERE host = $host AND total_retrans IS NOT NULL
+    WHERE host = $host AND total_retrans IS NOT NULL AND {0}
     UNION ALL
-    SELECT recording, socket_id, not_after, total_retrans, rtt_us FROM events
-    WHERE host = $host AND kind = 'closed' AND total_retrans IS NOT NULL
+    SELECT recording, coalesce(socket_id, 0), not_after, total_retrans, rtt_us FROM events
+    WHERE host = $host AND kind = 'closed' AND total_retrans IS NOT NULL AND {0}
+"""
+_PLACED: Final = """(epoch_us(at_) - $grid) // $step AS place"""
+_IN_TIME: Final = "at_ BETWEEN make_timestamptz($first) AND make_timestamptz($last)"
+# Counters of a connection only rise. What one that was found open had sent again before is not counted.
+# Most connections never sent anything again, and need not be put in order.
+_AGAIN: Final = f"""
+WITH again AS MATERIALIZED (
+    SELECT DISTINCT recording, socket_id FROM ({_READ.format("total_retrans > 0")})
+), known AS (
+    SELECT recording, socket_id, bool_or(begun_as = 'found') AS found
+    FROM sockets SEMI JOIN again USING (recording, socket_id) WHERE host = $host GROUP BY ALL
 ), moved AS (
-    SELECT r.at_, r.rtt_us, r.total_retrans - lag(r.total_retrans, 1, if(k.found, r.total_retrans, 0)) OVER (
+    SELECT r.at_, r.total_retrans - lag(r.total_retrans, 1, if(k.found, r.total_retrans, 0)) OVER (
         PARTITION BY r.recording, r.socket_id ORDER BY r.at_, r.total_retrans) AS again
-    FROM read r LEFT JOIN known k ON k.recording = r.recording AND k.socket_id = r.socket_id
+    FROM ({_READ.format("true")}) r SEMI JOIN again USING (recording, socket_id)
+    LEFT JOIN known k ON k.recording = r.recording AND k.socket_id = r.socket_id
 )
-SELECT (epoch_us(at_) - $grid) // $step AS place, sum(greatest(again, 0))::BIGINT AS again,
-    quantile_cont(rtt_us, 0.5) FILTER (rtt_us > 0) AS half,
-    quantile_cont(rtt_us, 0.95) FILTER (rtt_us > 0) AS most
-FROM moved WHERE at_ BETWEEN make_timestamptz($first) AND make_timestamptz($last) GROUP BY ALL
+SELECT {_PLACED}, sum(greatest(again, 0))::BIGINT AS again FROM moved WHERE {_IN_TIME} GROUP BY ALL
+"""
+_ROUND_TRIPS: Final = f"""
+SELECT {_PLACED}, quantile_cont(rtt_us, [0.5, 0.95]) AS us
+FROM ({_READ.format("rtt_us > 0")}) WHERE {_IN_TIME} GROUP BY ALL
 """
 _FAILED: Final = """
 SELECT (epoch_us(not_after) - $grid) // $step AS place, cause, count(*) AS n FROM events
@@ -60,11 +68,15 @@ def connections(scope: Scope) -> Figure:
     """Return how many TCP connections opened (up) and closed (down) a second."""
     seconds = scope.step_us / 1e6
     series = []
+    sql = counts.EVENTS.format(source="base.connection_spans", where="host = $host")
+    found = scope.rows(sql, first=scope.grid_us, step=scope.step_us)
     for name, sign, colours in (("opened", 1, ("blue", "pale-blue")), ("closed", -1, ("red", "pale-red"))):
-        sql = counts.EVENTS.format(end=name, source="base.connection_spans", where="host = $host")
-        found = scope.rows(sql, first=scope.grid_us, step=scope.step_us)
         for in_gap, colour in zip((False, True), colours, strict=True):
-            bars = [(place, sign * count / seconds) for place, gap, count in found if gap == in_gap]
+            bars = [
+                (place, sign * count / seconds)
+                for way, place, *gap, count in found
+                if (way, *gap) == (name, in_gap)
+            ]
             values = _placed(scope, bars, 0)
             if np.any(values):
                 series.append(Series(f"{name} in a gap" if in_gap else name, colour, values))
@@ -104,12 +116,11 @@ def failures(scope: Scope) -> Figure:
 
 def trouble(scope: Scope) -> list[Figure]:
     """Return the figures of retransmissions and of round-trip times."""
-    found = scope.rows(
-        _AGAIN, grid=scope.grid_us, step=scope.step_us, first=scope.first_us, last=scope.last_us
-    )
-    again = _placed(scope, ((place, count) for place, count, _, _ in found), 0)
-    half = _placed(scope, ((place, us) for place, _, us, _ in found if us is not None), np.nan)
-    most = _placed(scope, ((place, us) for place, _, _, us in found if us is not None), np.nan)
+    time = {"grid": scope.grid_us, "step": scope.step_us, "first": scope.first_us, "last": scope.last_us}
+    again = _placed(scope, scope.rows(_AGAIN, **time), 0)
+    found = scope.rows(_ROUND_TRIPS, **time)
+    half = _placed(scope, ((place, us) for place, (us, _) in found), np.nan)
+    most = _placed(scope, ((place, us) for place, (_, us) in found), np.nan)
     return [
         Figure(
             "retransmissions",

@@ -25,19 +25,27 @@ _LOOKS: Final = {
     "CLOSING": ("brown", False),
     "CLOSE": ("grey", True),
 }
+# What ended before the first sample rose and fell before it, and what begins after the last is in none.
+_HELD: Final = (
+    "{0}host = $host AND {0}last_seen >= make_timestamptz($began)"
+    " AND {0}first_seen <= make_timestamptz($ended)"
+)
 _STATES: Final = f"""
-SELECT recording, state, epoch_us(moment) AS moment, step::BIGINT AS step FROM ({counts.STATES})
-WHERE host = $host
+SELECT recording, state, epoch_us(moment) AS moment, step::BIGINT AS step
+FROM ({counts.STATES.format(where=_HELD.format("s."))})
 """
+# Nothing ever waited for most sockets, and they are most of the rows.
+_WAITED: Final = """(recording, socket_id) IN (
+    SELECT (recording, socket_id) FROM activity WHERE host = $host AND (recv_q <> 0 OR send_q <> 0))"""
 _QUEUES: Final = f"""
 SELECT recording, accepts, epoch_us(moment) AS moment, recv_q::BIGINT AS recv_q, send_q::BIGINT AS send_q
-FROM ({counts.QUEUES.format(where="host = $host")})
+FROM ({counts.QUEUES.format(where=f"{_HELD.format('')} AND {_WAITED}")})
 """
 
 
 def states(scope: Scope, samples: Samples) -> list[Figure]:
     """Return the figure of states; one more of TIME_WAIT, which outnumbers the rest and is nobody's."""
-    found = scope.arrays(_STATES)
+    found = scope.arrays(_STATES, **scope.sampled)
     series = []
     for state in sorted(set(found["state"].tolist())):
         mine = found["state"] == state
@@ -72,7 +80,7 @@ def states(scope: Scope, samples: Samples) -> list[Figure]:
 
 def queues(scope: Scope, samples: Samples) -> list[Figure]:
     """Return the figures of bytes in queues, and of connections that wait for accept."""
-    found = scope.arrays(_QUEUES)
+    found = scope.arrays(_QUEUES, **scope.sampled)
 
     def of(column: str, accepts: bool) -> Any:
         mine = (found["accepts"] == accepts) & (found[column] != 0)

@@ -7,6 +7,7 @@ so-manieth sample is kept, and those next to the findings: of these the page is 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,10 @@ kept AS MATERIALIZED (
 )"""
 
 
+# What the joins find no sample for is best not read at all.
+_IN_TIME: Final = "last_seen >= make_timestamptz($began[1]) AND first_seen <= make_timestamptz($ended[-1])"
+
+
 def _spans(table: str, columns: str) -> str:
     """Return the SELECT of rows with the first and last kept sample in which each held."""
     return f"""
@@ -47,7 +52,7 @@ def _spans(table: str, columns: str) -> str:
     FROM {table} r
     ASOF JOIN kept a ON a.recording = r.recording AND r.first_seen <= a.ended_at
     ASOF JOIN kept z ON z.recording = r.recording AND r.last_seen >= z.began_at
-    WHERE r.host = $host"""
+    WHERE r.host = $host AND {_IN_TIME}"""
 
 
 # netstat shows no TCP socket that neither listens nor connects.
@@ -70,22 +75,28 @@ SELECT lo, hi - lo AS more, protocol, family, local_address, local_port, remote_
     coalesce(pid, 0) AS pid, CASE WHEN pid IS NULL THEN '' ELSE coalesce(program, '') END AS program,
     recording, socket_id, dense_rank() OVER (ORDER BY rank) AS rank
 FROM shown ORDER BY lo, shown.rank, protocol, family"""
+# Most sockets never had anything in their queues: those never move.
 _MOVED: Final = """
-seen AS (SELECT DISTINCT recording, socket_id FROM sockets WHERE host = $host), read AS (
+waited AS (
+    SELECT DISTINCT recording, socket_id FROM activity SEMI JOIN shown USING (recording, socket_id)
+    WHERE host = $host AND (recv_q <> 0 OR send_q <> 0)
+), read AS (
     SELECT r.recording, r.socket_id, a.n, arg_max(coalesce(r.recv_q, 0), r.read_at) AS recv_q,
         arg_max(coalesce(r.send_q, 0), r.read_at) AS send_q
-    FROM activity r SEMI JOIN seen ON seen.recording = r.recording AND seen.socket_id = r.socket_id
+    FROM activity r SEMI JOIN waited w ON w.recording = r.recording AND w.socket_id = r.socket_id
     ASOF JOIN kept a ON a.recording = r.recording AND r.read_at <= a.until
     WHERE r.host = $host GROUP BY ALL
 ), moved AS (
     FROM read WINDOW told AS (PARTITION BY recording, socket_id ORDER BY n)
     QUALIFY recv_q <> lag(recv_q, 1, 0) OVER told OR send_q <> lag(send_q, 1, 0) OVER told
 )"""
-_MOVES: Final = f"WITH {_KEPT}, {_MOVED} SELECT * FROM moved ORDER BY n"
-_STORED: Final = """SELECT (SELECT count(*) FROM sockets WHERE host = $host),
-    (SELECT count(*) FROM activity WHERE host = $host)"""
-_COUNTED: Final = f"""WITH {_KEPT}, {_SHOWN}, {_MOVED}
-SELECT (SELECT count(*) FROM shown) + (SELECT count(*) FROM moved)"""
+_MOVES: Final = f"WITH {_KEPT}, {_SHOWN}, {_MOVED} SELECT * FROM moved ORDER BY n"
+_STORED: Final = f"""SELECT (SELECT count(*) FROM sockets WHERE host = $host AND {_IN_TIME})
+    + (SELECT count(*) FROM activity WHERE host = $host
+        AND read_at BETWEEN make_timestamptz($began[1]) AND make_timestamptz($ended[-1])) AS stored"""
+_ROW_PLACES: Final = f"WITH {_KEPT}, {_SHOWN} SELECT hash(recording, socket_id) AS socket, lo, hi FROM shown"
+_MOVE_PLACES: Final = f"""WITH {_KEPT}, {_SHOWN}, {_MOVED}
+SELECT hash(recording, socket_id) AS socket, n FROM moved"""
 _PROCESSES: Final = f"""
 WITH {_KEPT}, spans AS ({_spans("processes", "r.pid, coalesce(r.argv[1], '') AS argv0")})
 SELECT pid, lo, hi, argv0 FROM spans WHERE lo <= hi ORDER BY pid, first_seen"""
@@ -112,20 +123,40 @@ def make_moments(scope: Scope, marked_us: Iterable[int], most: int = MOST_CHANGE
     `most` is how many changes fit.
     """
     marked = sorted(set(marked_us))
-    ((rows, moves),) = scope.rows(_STORED)
-    for every in _EVERY:
-        last = every == _EVERY[-1] or every >= len(scope.began)
-        if not last and len(scope.began) // every > MOST_SAMPLES:
-            continue
+    for every in _fewer(scope, marked, most):
         kept = _kept(scope, every, marked)
         values = _values(scope, kept)
-        # What may be far too much is counted before it is read.
-        if not last and rows + moves > 4 * most and scope.rows(_COUNTED, **values)[0][0] > most:
-            continue
         found = _arrow(scope, _ROWS, values), _arrow(scope, _MOVES, values)
-        if last or sum(map(len, found)) <= most:
+        if sum(map(len, found)) <= most:
             break
     return _packed(scope, kept, values, every, *found)
+
+
+def _fewer(scope: Scope, marked: list[int], most: int) -> list[int]:
+    """Return which samples to try, every so-manieth: from the first on that can have so few changes."""
+    count = len(scope.began)
+    tried = [every for every in _EVERY if count // every <= MOST_SAMPLES] or [_EVERY[-1]]
+    tried = tried[: 1 + next((place for place, every in enumerate(tried) if every >= count), len(tried))]
+    most_kept = _kept(scope, tried[0], marked)
+    values = _values(scope, most_kept)
+    # What may be far too much is counted before it is read.
+    if _arrow(scope, _STORED, values)["stored"][0].as_py() <= 4 * most:
+        return tried
+    rows, moves = (_arrow(scope, sql, values) for sql in (_ROW_PLACES, _MOVE_PLACES))
+    sockets = np.concatenate([_numbers(rows, "socket"), _numbers(moves, "socket")])
+    sockets = np.unique(sockets, return_inverse=True)[1]
+    of_row, of_move = sockets[: len(rows)], sockets[len(rows) :]
+    first, last = most_kept[_numbers(rows, "lo")], most_kept[_numbers(rows, "hi")]
+    moved = most_kept[_numbers(moves, "n")]
+
+    def fits(every: int) -> bool:
+        kept = _kept(scope, every, marked)
+        shown = np.searchsorted(kept, first) < np.searchsorted(kept, last, "right")
+        is_shown = np.bincount(of_row[shown], minlength=len(sockets)) > 0
+        places = of_move * (count + 1) + np.searchsorted(kept, moved)
+        return bool(np.count_nonzero(shown) + len(np.unique(places[is_shown[of_move]])) <= most)
+
+    return tried[min(bisect_left(tried, True, key=fits), len(tried) - 1) :]
 
 
 def _kept(scope: Scope, every: int, marked: list[int]) -> npt.NDArray[np.int64]:

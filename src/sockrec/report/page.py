@@ -6,19 +6,22 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 
+from sockrec.catalog import guard
+from sockrec.errors import UsageError
 from sockrec.model import durations, timetext
 from sockrec.query.findings import Asked, Finding, diagnose
 from sockrec.query.findings.interest import interest
 from sockrec.render import findings as render
 from sockrec.render.escape import terminal
 from sockrec.report import flows, lanes, levels
-from sockrec.report.figure import Samples, numbers
+from sockrec.report.figure import Figure, Samples, numbers
 from sockrec.report.moments import MOST_CHANGES, Moments, make_moments
 from sockrec.report.scope import Scope
 from sockrec.version import __version__
@@ -47,13 +50,13 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
     moments = make_moments(scope, (_us(one) for one in found), most_changes)
     samples = Samples(scope)
     figures = [
-        *levels.states(scope, samples),
-        flows.connections(scope),
-        flows.failures(scope),
-        *levels.queues(scope, samples),
-        *flows.trouble(scope),
-        flows.services(scope),
-        flows.interfaces(scope),
+        *_drawn(scope, "states", lambda: levels.states(scope, samples)),
+        *_drawn(scope, "connections", lambda: [flows.connections(scope)]),
+        *_drawn(scope, "failed connections", lambda: [flows.failures(scope)]),
+        *_drawn(scope, "queues", lambda: levels.queues(scope, samples)),
+        *_drawn(scope, "retransmissions and round trips", lambda: flows.trouble(scope)),
+        *_drawn(scope, "traffic", lambda: [flows.services(scope)]),
+        *_drawn(scope, "interfaces", lambda: [flows.interfaces(scope)]),
     ]
     facts: dict[str, Any] = {
         "title": f"{terminal(scope.host)}, {_span(scope, 0)}",
@@ -85,6 +88,15 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
     damages = [f"left out: {damage}" for damage in scope.catalog.damages]
     facts["unseen"] = [terminal(line) for line in (*_unseen(scope), *damages)]
     return _filled(facts, moments.packed)
+
+
+def _drawn(scope: Scope, what: str, draw: Callable[[], list[Figure]]) -> list[Figure]:
+    """Return figures; none where the capture's numbers let nobody reckon: then that is told instead."""
+    try:
+        return draw()
+    except (UsageError, duckdb.Error, OverflowError) as error:
+        scope.catalog.leave_out(f"the figures of {what} are not drawn: {guard.one_line(error)}")
+        return []
 
 
 def _filled(facts: Mapping[str, Any], packed: str) -> str:

@@ -19,10 +19,29 @@ _MOST_STEPS: Final = 900
 _STEPS_S: Final = (
     0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400,
 )  # fmt: skip
+MOST_SAMPLES: Final = 2_000_000
+"""Of more no page is made: a day of 50 ms has fewer."""
+_COUNTED: Final = """
+SELECT count(*) FILTER (began_at BETWEEN {first} AND {last}), epoch_us(max(ended_at))
+FROM samples WHERE host = $host
+"""
+# The sample in force at the first moment tells what was open then.
 _SAMPLES: Final = """
 SELECT recording, epoch_us(began_at) AS began, epoch_us(ended_at) AS ended, interval_us,
     coalesce(thinned_us, 0) AS thinned
-FROM samples WHERE host = $host ORDER BY began_at
+FROM samples WHERE host = $host AND began_at <= {last} AND began_at >= coalesce(
+    (SELECT max(began_at) FROM samples WHERE host = $host AND began_at <= {first}), TIMESTAMPTZ '-infinity')
+ORDER BY began_at
+"""
+MOST_ROWS: Final = 60_000_000
+"""Of more rows no page is made: a day of ten thousand sockets has fewer."""
+_ROWS: Final = """
+SELECT (SELECT count(*) FROM sockets WHERE host = $host AND last_seen >= make_timestamptz($first)
+        AND first_seen <= make_timestamptz($last))
+    + (SELECT count(*) FROM activity WHERE host = $host
+        AND read_at BETWEEN make_timestamptz($first) AND make_timestamptz($last))
+    + (SELECT count(*) FROM base.events WHERE host = $host
+        AND not_after BETWEEN make_timestamptz($first) AND make_timestamptz($last))
 """
 _GAPS: Final = """
 SELECT epoch_us(not_before), epoch_us(not_after), why FROM gaps WHERE host = $host ORDER BY not_after
@@ -70,6 +89,11 @@ class Scope:
         return (self.last_us - self.grid_us) // self.step_us + 1
 
     @property
+    def sampled(self) -> dict[str, int]:
+        """Return when the first sample `began` and the last `ended`, microseconds UTC."""
+        return {"began": int(self.began[0]), "ended": int(self.ended[-1])}
+
+    @property
     def begins_run(self) -> list[int]:
         """Return the places of the samples with which a recording begins."""
         return [0, *(np.flatnonzero(self.recording[1:] != self.recording[:-1]) + 1).tolist()]
@@ -104,32 +128,51 @@ def choose(
 ) -> Scope:
     """Return what a page of a host from one moment to another is about; None is all that was recorded.
 
-    Raises `UsageError` for a host that is not recorded, or if several are and none is named, and if `last_us`
-    is before `first_us`; `NothingMatchedError` if no sample is of that time.
+    Raises `UsageError` for a host that is not recorded, or if several are and none is named, if `last_us`
+    is before `first_us`, and if there is too much for a page; `NothingMatchedError` if no sample is
+    of that time.
     """
     if first_us is not None and last_us is not None and last_us < first_us:
         raise UsageError("--to is before --from")
     name = Moments(catalog, host).host
-    found = catalog.run(lambda connection: connection.execute(_SAMPLES, {"host": name}).fetchnumpy())
+    time = {
+        "first": "TIMESTAMPTZ '-infinity'" if first_us is None else f"make_timestamptz({first_us})",
+        "last": "TIMESTAMPTZ 'infinity'" if last_us is None else f"make_timestamptz({last_us})",
+    }
+    ((count, latest),) = catalog.run(
+        lambda connection: connection.execute(_COUNTED.format(**time), {"host": name}).fetchall()
+    )
+    _check(count, MOST_SAMPLES, "samples")
+    found = catalog.run(
+        lambda connection: connection.execute(_SAMPLES.format(**time), {"host": name}).fetchnumpy()
+    )
     began, ended = found["began"], found["ended"]
-    # The sample in force at the first moment tells what was open then.
-    low = 0 if first_us is None else max(0, int(np.searchsorted(began, first_us, "right")) - 1)
-    high = len(began) if last_us is None else int(np.searchsorted(began, last_us, "right"))
-    if low >= high or (first_us is not None and first_us > ended[-1]):
+    if not len(began) or (first_us is not None and first_us > latest):
         raise NothingMatchedError("nothing was recorded in that time")
-    first = int(began[low]) if first_us is None else max(first_us, int(began[low]))
-    last = int(ended[high - 1]) if last_us is None else min(last_us, int(ended[-1]))
+    first = int(began[0]) if first_us is None else max(first_us, int(began[0]))
+    last = int(ended[-1]) if last_us is None else min(last_us, latest)
     offset = timetext.to_datetime(first, zone).utcoffset() or timedelta(0)
-    return Scope(
+    scope = Scope(
         catalog,
         name,
         first,
         max(last, first + 1),
         zone,
         offset // timedelta(microseconds=1),
-        began[low:high],
-        ended[low:high],
-        found["interval_us"][low:high],
-        found["thinned"][low:high],
-        found["recording"][low:high],
+        began,
+        ended,
+        found["interval_us"],
+        found["thinned"],
+        found["recording"],
     )
+    ((rows,),) = scope.rows(_ROWS, first=scope.first_us, last=scope.last_us)
+    _check(rows, MOST_ROWS, "rows of sockets, activity and events")
+    return scope
+
+
+def _check(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise UsageError(
+            f"{count:,} {what} are too many for a page, which can be made of {most:,}:"
+            " name less time (--from, --to)"
+        )

@@ -52,7 +52,7 @@ contracts: setup ## Import contracts only
 unit: setup ## Tests and notebooks only (as root)
 	@[ "$$(id -u)" = 0 ] || { echo "sockrec: the tests make namespaces and other users' processes: run them as root" >&2; exit 1; }
 	@# What measures moments mostly waits; beside what burns CPU it would measure that.
-	$(BIN)/pytest -n 4 --dist worksteal -m moments; moments=$$?; \
+	$(BIN)/pytest -n 3 --dist worksteal -m moments; moments=$$?; \
 	$(BIN)/pytest -n 3 --dist worksteal -m "not moments" && exit $$moments
 
 torture: setup ## Kills, power cuts, damage, full disks, hostile input and load, in their long form (two hours, as root)

@@ -32,6 +32,8 @@ _SETTINGS: Final = {
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
 }
+# Bytes of all segments.
+_SMALL: Final = 1 << 20
 # What a statement can be wrong about by itself, whatever the files hold.
 _OF_THE_STATEMENT: Final = (
     duckdb.ParserException,
@@ -316,11 +318,14 @@ def meaning(error: duckdb.Error) -> SockrecError:
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spill: str) -> None:
-    paths = [segment.path for segments in found.survey.segments.values() for segment in segments]
+    segments = [segment for segments in found.survey.segments.values() for segment in segments]
     # Where Python is interactive DuckDB draws one, on stdout. In a notebook without ipywidgets it draws none,
     # and refuses to be told so.
     if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
         connection.execute("SET enable_progress_bar = false")
+    if not found.journals and sum(one.size for one in segments) < _SMALL:
+        # Sharing the work out would take longer than the work.
+        connection.execute("SET threads = 1")
     for setting in (
         "SET GLOBAL TimeZone = 'UTC'",
         "SET GLOBAL parquet_metadata_cache = true",
@@ -328,7 +333,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, found: sources.Sources, spil
         f"SET temp_directory = {sources.literal(spill)}",
         f"SET max_temp_directory_size = '{_MOST_SPILLED}'",
         f"SET memory_limit = '{_most_memory()}B'",
-        f"SET allowed_paths = [{', '.join(sources.literal(str(path)) for path in paths)}]",
+        f"SET allowed_paths = [{', '.join(sources.literal(str(one.path)) for one in segments)}]",
         "SET enable_external_access = false",
         "SET lock_configuration = true",
         "CREATE SCHEMA base",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sockrec.store.survey import SegmentFile, Survey
 
 Answer = TypeVar("Answer")
+Row = TypeVar("Row")
 
 # Given at connecting they hold for cursors too, which a plain `SET` would leave as they were.
 _SETTINGS: Final = {
@@ -206,6 +207,17 @@ class Catalog:
         if damage not in self._untold:
             self._untold.append(damage)
             self.damages.append(damage)
+
+    def told_or_left_out(self, what: str, question: Callable[[], Iterable[Row]]) -> list[Row]:
+        """Return what a question tells; nothing, and `what` among the damages, where it cannot be reckoned.
+
+        Captures made to harm have numbers too large for that, or more rows than there is memory for.
+        """
+        try:
+            return list(question())
+        except (UsageError, duckdb.Error, OverflowError) as error:
+            self.leave_out(f"{what}: {guard.one_line(error)}")
+            return []
 
     def leave_out_damaged(self, error: duckdb.Error, *, trusted: bool = True) -> None:
         """Find the files that a failed statement tripped over and open the capture anew without them.

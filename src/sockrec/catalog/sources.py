@@ -77,6 +77,14 @@ def literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
+def bounds(first_us: int | None, last_us: int | None) -> tuple[str, str]:
+    """Return a stretch of time, microseconds UTC, as SQL; None is the beginning, or the end, of all time."""
+    return (
+        "TIMESTAMPTZ '-infinity'" if first_us is None else f"make_timestamptz({first_us})",
+        "TIMESTAMPTZ 'infinity'" if last_us is None else f"make_timestamptz({last_us})",
+    )
+
+
 def quoted(names: Iterable[str]) -> str:
     """Return column names as SQL: some, like `at`, are words of the language."""
     return ", ".join(f'"{name}"' for name in names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sockrec.catalog.sources import literal
+from sockrec.catalog.sources import bounds, literal
 from sockrec.errors import UsageError
 from sockrec.model.programs import known_as_sql
 
@@ -156,9 +156,7 @@ def top(catalog: Catalog, wanted: Wanted) -> duckdb.DuckDBPyRelation:
     first, last = wanted.first_us, wanted.last_us
     if first is not None and last is not None and last < first:
         raise UsageError("--to is before --from")
-    values = {
-        "first": "TIMESTAMPTZ '-infinity'" if first is None else f"make_timestamptz({first})",
-        "last": "TIMESTAMPTZ 'infinity'" if last is None else f"make_timestamptz({last})",
+    values = dict(zip(("first", "last"), bounds(first, last), strict=True)) | {
         "host": "true" if wanted.host is None else f"a.host = {literal(wanted.host)}",
         "most": str(wanted.most),
         "program": known_as_sql("program"),

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sockrec.catalog.sources import literal
+from sockrec.catalog.sources import bounds, literal
 from sockrec.errors import UsageError
 from sockrec.model.programs import known_as_sql
 
@@ -114,7 +114,7 @@ SELECT count(*) FROM wanted_spans s ANTI JOIN counted c
     ON c.host = s.host AND c.life = s.life AND c.socket_id = s.socket_id
 WHERE s.established"""
     )
-    first, last = _bounds(wanted)
+    first, last = bounds(wanted.first_us, wanted.last_us)
     ((sockets,),) = catalog.rows(
         f"""SELECT count(DISTINCT (host, recording, socket_id)) FROM sockets
 WHERE protocol LIKE 'udp%' AND {_host("host", wanted)} AND first_seen <= {last} AND last_seen >= {first}"""
@@ -143,14 +143,6 @@ def _check(catalog: Catalog, wanted: Wanted) -> None:
         raise UsageError(f"that would be {length // every:,} steps: make --every longer, or the time shorter")
 
 
-def _bounds(wanted: Wanted) -> tuple[str, str]:
-    first, last = wanted.first_us, wanted.last_us
-    return (
-        "TIMESTAMPTZ '-infinity'" if first is None else f"make_timestamptz({first})",
-        "TIMESTAMPTZ 'infinity'" if last is None else f"make_timestamptz({last})",
-    )
-
-
 def _host(column: str, wanted: Wanted) -> str:
     return "true" if wanted.host is None else f"{column} = {literal(wanted.host)}"
 
@@ -174,7 +166,7 @@ _BOTH_ENDS: Final = ("program", "process")
 
 
 def _ends(wanted: Wanted) -> str:
-    first, last = _bounds(wanted)
+    first, last = bounds(wanted.first_us, wanted.last_us)
     counted = (
         "SELECT * FROM transfers"
         if wanted.by in _BOTH_ENDS

@@ -25,7 +25,7 @@ _READ: Final = """
     SELECT recording, coalesce(socket_id, 0), not_after, total_retrans, rtt_us FROM events
     WHERE host = $host AND kind = 'closed' AND total_retrans IS NOT NULL AND {0}
 """
-_PLACED: Final = """(epoch_us(at_) - $grid) // $step AS place"""
+_PLACED: Final = "(epoch_us(at_) - $grid) // $step AS place"
 _IN_TIME: Final = "at_ BETWEEN make_timestamptz($first) AND make_timestamptz($last)"
 # Counters of a connection only rise. What one that was found open had sent again before is not counted.
 # Most connections never sent anything again, and need not be put in order.

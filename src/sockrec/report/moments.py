@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Rows and moves of queues together: a page of so many has some 12 MB.
 MOST_CHANGES: Final = 1_200_000
-MOST_SAMPLES: Final = 100_000
+_MOST_KEPT: Final = 100_000
 LONGEST_NAME: Final = 511
 """As much of a command line netstat reads, in bytes."""
 _EVERY: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
@@ -135,8 +135,8 @@ def make_moments(scope: Scope, marked_us: Iterable[int], most: int = MOST_CHANGE
 def _fewer(scope: Scope, marked: list[int], most: int) -> list[int]:
     """Return which samples to try, every so-manieth: from the first on that can have so few changes."""
     count = len(scope.began)
-    tried = [every for every in _EVERY if count // every <= MOST_SAMPLES] or [_EVERY[-1]]
-    tried = tried[: 1 + next((place for place, every in enumerate(tried) if every >= count), len(tried))]
+    # The last to try keeps the first and the last sample alone, and what is marked.
+    tried = [every for every in _EVERY[: bisect_left(_EVERY, count) + 1] if count // every <= _MOST_KEPT]
     most_kept = _kept(scope, tried[0], marked)
     values = _values(scope, most_kept)
     # What may be far too much is counted before it is read.

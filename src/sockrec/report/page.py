@@ -10,11 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 
-from sockrec.catalog import guard
-from sockrec.errors import UsageError
 from sockrec.model import durations, timetext
 from sockrec.query.findings import Asked, Finding, diagnose
 from sockrec.query.findings.interest import interest
@@ -49,14 +46,19 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
     found = diagnose(Asked(scope.catalog, scope.first_us, scope.last_us, scope.host))
     moments = make_moments(scope, (_us(one) for one in found), most_changes)
     samples = Samples(scope)
+    drawn: dict[str, Callable[[], list[Figure]]] = {
+        "states": lambda: levels.states(scope, samples),
+        "connections": lambda: [flows.connections(scope)],
+        "failed connections": lambda: [flows.failures(scope)],
+        "queues": lambda: levels.queues(scope, samples),
+        "retransmissions and round trips": lambda: flows.trouble(scope),
+        "traffic": lambda: [flows.services(scope)],
+        "interfaces": lambda: [flows.interfaces(scope)],
+    }
     figures = [
-        *_drawn(scope, "states", lambda: levels.states(scope, samples)),
-        *_drawn(scope, "connections", lambda: [flows.connections(scope)]),
-        *_drawn(scope, "failed connections", lambda: [flows.failures(scope)]),
-        *_drawn(scope, "queues", lambda: levels.queues(scope, samples)),
-        *_drawn(scope, "retransmissions and round trips", lambda: flows.trouble(scope)),
-        *_drawn(scope, "traffic", lambda: [flows.services(scope)]),
-        *_drawn(scope, "interfaces", lambda: [flows.interfaces(scope)]),
+        figure
+        for what, draw in drawn.items()
+        for figure in scope.catalog.told_or_left_out(f"the figures of {what} are not drawn", draw)
     ]
     facts: dict[str, Any] = {
         "title": f"{terminal(scope.host)}, {_span(scope, 0)}",
@@ -88,15 +90,6 @@ def make_page(scope: Scope, most_changes: int = MOST_CHANGES) -> str:
     damages = [f"left out: {damage}" for damage in scope.catalog.damages]
     facts["unseen"] = [terminal(line) for line in (*_unseen(scope), *damages)]
     return _filled(facts, moments.packed)
-
-
-def _drawn(scope: Scope, what: str, draw: Callable[[], list[Figure]]) -> list[Figure]:
-    """Return figures; none where the capture's numbers let nobody reckon: then that is told instead."""
-    try:
-        return draw()
-    except (UsageError, duckdb.Error, OverflowError) as error:
-        scope.catalog.leave_out(f"the figures of {what} are not drawn: {guard.one_line(error)}")
-        return []
 
 
 def _filled(facts: Mapping[str, Any], packed: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sockrec.catalog import Catalog
+from sockrec.catalog.sources import bounds
 from sockrec.errors import NothingMatchedError, UsageError
 from sockrec.model import timetext
 from sockrec.replay.moment import Moments
@@ -22,15 +23,15 @@ _STEPS_S: Final = (
 MOST_SAMPLES: Final = 2_000_000
 """Of more no page is made: a day of 50 ms has fewer."""
 _COUNTED: Final = """
-SELECT count(*) FILTER (began_at BETWEEN {first} AND {last}), epoch_us(max(ended_at))
+SELECT count(*) FILTER (began_at BETWEEN {0} AND {1}), epoch_us(max(ended_at))
 FROM samples WHERE host = $host
 """
 # The sample in force at the first moment tells what was open then.
 _SAMPLES: Final = """
 SELECT recording, epoch_us(began_at) AS began, epoch_us(ended_at) AS ended, interval_us,
     coalesce(thinned_us, 0) AS thinned
-FROM samples WHERE host = $host AND began_at <= {last} AND began_at >= coalesce(
-    (SELECT max(began_at) FROM samples WHERE host = $host AND began_at <= {first}), TIMESTAMPTZ '-infinity')
+FROM samples WHERE host = $host AND began_at <= {1} AND began_at >= coalesce(
+    (SELECT max(began_at) FROM samples WHERE host = $host AND began_at <= {0}), TIMESTAMPTZ '-infinity')
 ORDER BY began_at
 """
 MOST_ROWS: Final = 60_000_000
@@ -135,16 +136,13 @@ def choose(
     if first_us is not None and last_us is not None and last_us < first_us:
         raise UsageError("--to is before --from")
     name = Moments(catalog, host).host
-    time = {
-        "first": "TIMESTAMPTZ '-infinity'" if first_us is None else f"make_timestamptz({first_us})",
-        "last": "TIMESTAMPTZ 'infinity'" if last_us is None else f"make_timestamptz({last_us})",
-    }
+    time = bounds(first_us, last_us)
     ((count, latest),) = catalog.run(
-        lambda connection: connection.execute(_COUNTED.format(**time), {"host": name}).fetchall()
+        lambda connection: connection.execute(_COUNTED.format(*time), {"host": name}).fetchall()
     )
     _check(count, MOST_SAMPLES, "samples")
     found = catalog.run(
-        lambda connection: connection.execute(_SAMPLES.format(**time), {"host": name}).fetchnumpy()
+        lambda connection: connection.execute(_SAMPLES.format(*time), {"host": name}).fetchnumpy()
     )
     began, ended = found["began"], found["ended"]
     if not len(began) or (first_us is not None and first_us > latest):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-import duckdb
-
-from sockrec.catalog import guard
-from sockrec.errors import UsageError
 from sockrec.query.findings import (
     backlog,
     beacon,
@@ -73,18 +70,14 @@ def diagnose(asked: Asked) -> list[Finding]:
 
     A kind that the capture's numbers let nobody reckon with is among the damages of the catalog instead.
     """
-    found = [one for kind in KINDS for one in _found(kind, asked)]
+    found = [
+        one
+        for kind in KINDS
+        for one in asked.catalog.told_or_left_out(f"{kind.name} is not looked for", partial(kind.find, asked))
+    ]
     return sorted(
         found, key=lambda one: (SEVERITIES.index(one.severity), one.not_after, one.kind, one.subject)
     )
-
-
-def _found(kind: Kind, asked: Asked) -> list[Finding]:
-    try:
-        return list(kind.find(asked))
-    except (UsageError, duckdb.Error, OverflowError) as error:
-        asked.catalog.leave_out(f"{kind.name} is not looked for: {guard.one_line(error)}")
-        return []
 
 
 __all__ = ["KINDS", "SEVERITIES", "Asked", "Finding", "Kind", "Threshold", "diagnose", "parse_settings"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sockrec.catalog.sources import literal
+from sockrec.catalog.sources import bounds, literal
 from sockrec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class Asked:
     @property
     def first(self) -> str:
         """The first moment asked about, as SQL."""
-        return "TIMESTAMPTZ '-infinity'" if self.first_us is None else f"make_timestamptz({self.first_us})"
+        return bounds(self.first_us, self.last_us)[0]
 
     @property
     def last(self) -> str:
         """The last one."""
-        return "TIMESTAMPTZ 'infinity'" if self.last_us is None else f"make_timestamptz({self.last_us})"
+        return bounds(self.first_us, self.last_us)[1]
 
     def within(self, not_before: str, not_after: str, host: str = "host") -> str:
         """Return the condition that something between two moments may be of the time and host asked about."""
